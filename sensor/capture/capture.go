@@ -1,0 +1,47 @@
+// Package capture is where packets come from. Each kind of source is a folder:
+// file reads capture files, pcap a live interface through libpcap.
+package capture
+
+import "time"
+
+// LinkType says how the first byte of a packet is to be read; the numbers are
+// those of the LINKTYPE_ registry of tcpdump.org.
+type LinkType uint16
+
+// Packet is one captured packet. Data is valid until the next call of Next.
+type Packet struct {
+	Time   time.Time // UTC
+	Data   []byte    // the captured part
+	Length int       // bytes on the wire, at least len(Data)
+	Link   LinkType
+	Iface  int   // index into Source.Interfaces
+	Offset int64 // of the packet's bytes within its file, after decompression; -1 if live
+}
+
+// Interface is one tap that a source reads.
+type Interface struct {
+	Sensor string // observer.name: the tap's name
+	Name   string // interface name or path of the capture file
+}
+
+// Counters are a source's account of what it handed out and what it could not.
+// They only grow. Dropped is by cause ("ring", "interface", …).
+type Counters struct {
+	Received uint64
+	Filtered uint64
+	Dropped  map[string]uint64
+}
+
+// Source hands out packets, one after the other. It is for one goroutine.
+type Source interface {
+	// Next fills p with the next packet. After the last it returns io.EOF. An
+	// error that names where the input is broken comes after every packet
+	// before that place; Next may not be called again after an error.
+	Next(p *Packet) error
+	// Interfaces lists the taps; packets refer to them by index. A file may
+	// reveal one only when its first packet is read.
+	Interfaces() []Interface
+	// Counters reports the account so far.
+	Counters() Counters
+	Close() error
+}

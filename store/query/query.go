@@ -1,0 +1,59 @@
+// Package query is the language in which stores are asked: parsed from text
+// into a tree of one meaning, which Match states in code.
+package query
+
+import "github.com/tocsin/tocsin/event"
+
+// Node is one of And, Or, Not, Compare, Exists and Text.
+type Node interface{ node() }
+
+// And is true of an event if all of its nodes are; of none it is true.
+type And []Node
+
+// Or is true of an event if any of its nodes is; of none it is false.
+type Or []Node
+
+// Not is true where its node is not.
+type Not struct{ Node Node }
+
+// Exists is true of an event that has the field.
+type Exists struct{ Field string }
+
+// Text is a bare word or phrase: true if any text of any field of the event
+// contains it, without regard to case; an address or number equals it.
+type Text struct{ Pattern string } // may hold * and ?
+
+// Op compares a field with a value.
+type Op uint8
+
+// Operators.
+const (
+	Eq Op = iota // equality; addresses: within a prefix; text: * and ? match runs and single characters
+	Lt
+	Le
+	Gt
+	Ge
+)
+
+// Compare is true of an event if the field's value, or any element of it if it
+// is a list, compares so with Value.
+type Compare struct {
+	Field string // a field, or a pattern of fields with *
+	Op    Op
+	Value Literal
+}
+
+// Literal is a value as it was written, with every reading of it that makes
+// sense; the type of the field's value chooses among them.
+type Literal struct {
+	Text   string
+	Quoted bool // * and ? are themselves
+	V      event.Value
+}
+
+func (And) node()     {}
+func (Or) node()      {}
+func (Not) node()     {}
+func (Exists) node()  {}
+func (Text) node()    {}
+func (Compare) node() {}
