@@ -1,0 +1,650 @@
+package packet
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/capture"
+)
+
+// Link types that the decoder reads (https://www.tcpdump.org/linktypes.html).
+const (
+	LinkNull      capture.LinkType = 0  // BSD loopback: address family in the capturing machine's byte order
+	LinkEthernet  capture.LinkType = 1  //
+	LinkRawBSD    capture.LinkType = 12 // raw IP, as some systems number it
+	LinkRawOld    capture.LinkType = 14 // raw IP, as OpenBSD numbers it
+	LinkRaw       capture.LinkType = 101
+	LinkLoop      capture.LinkType = 108 // OpenBSD loopback: address family in network byte order
+	LinkLinuxSLL  capture.LinkType = 113
+	LinkIPv4      capture.LinkType = 228
+	LinkIPv6      capture.LinkType = 229
+	LinkLinuxSLL2 capture.LinkType = 276
+)
+
+// How far the decoder follows headers. No honest packet comes near.
+const (
+	maxTags       = 4 // VLAN tags in a frame
+	maxLabels     = 8 // MPLS labels in a stack
+	maxExtensions = 8 // IPv6 extension headers in a packet
+	maxDepth      = 4 // IP headers, and frames within IP, in a packet
+)
+
+// Decoder reads packets. The zero value is ready to use. It is for one
+// goroutine.
+//
+// IPv4 header checksums are verified, except that a checksum of zero is taken
+// for one that the network card was still to fill in. Transport checksums are
+// not verified unless asked for: on the machine that sends, the card fills them
+// in after the capture.
+type Decoder struct {
+	// Defrag puts fragments together. If it is nil, fragments are handed out
+	// as they come.
+	Defrag *Defrag
+	// VerifyTransport has the checksums of TCP and UDP verified where the whole
+	// datagram was captured.
+	VerifyTransport bool
+
+	counts [numOutcomes]uint64
+}
+
+// Count returns how many packets had the outcome o.
+func (d *Decoder) Count(o Outcome) uint64 { return d.counts[o] }
+
+// Dropped returns how many packets were neither OK nor Held, by the name of
+// their outcome. Outcomes that did not occur are left out.
+func (d *Decoder) Dropped() map[string]uint64 {
+	m := make(map[string]uint64)
+	for o := Held + 1; o < numOutcomes; o++ {
+		if d.counts[o] > 0 {
+			m[o.String()] = d.counts[o]
+		}
+	}
+	return m
+}
+
+// Decode reads the headers of raw into p. Whatever the outcome, every field of
+// p is set anew; if it is OK the packet, or the datagram that it completed, is
+// in p.
+func (d *Decoder) Decode(p *Packet, raw *capture.Packet) Outcome {
+	*p = Packet{}
+	p.Time, p.Iface, p.Offset = raw.Time, raw.Iface, raw.Offset
+	p.Captured = len(raw.Data)
+	p.Length = max(raw.Length, p.Captured)
+	o := d.link(p, raw.Link, raw.Data, p.Length)
+	if o == OK && p.Fragment && d.Defrag != nil {
+		o = d.reassemble(p)
+	}
+	d.counts[o]++
+	return o
+}
+
+// reassemble gives the fragment in p to the Defrag and, when a datagram is
+// complete, decodes that, which may reveal a fragment inside a tunnel.
+func (d *Decoder) reassemble(p *Packet) Outcome {
+	for p.Fragment {
+		o := d.Defrag.add(p)
+		if o != OK {
+			return o
+		}
+		if o = d.transport(p, p.Proto, p.Payload, p.PayloadLen); o != OK {
+			return o
+		}
+	}
+	return OK
+}
+
+// In what follows b is what was captured from some header on, and wire, at
+// least len(b), what was there on the wire.
+
+// short is the outcome for a header of n bytes that b does not hold: cut is
+// for bytes that were there but not captured, bad for bytes that never were.
+func short(wire, n int, cut, bad Outcome) Outcome {
+	if wire >= n {
+		return cut
+	}
+	return bad
+}
+
+func (d *Decoder) link(p *Packet, link capture.LinkType, b []byte, wire int) Outcome {
+	switch link {
+	case LinkEthernet:
+		return d.ethernet(p, b, wire)
+	case LinkRaw, LinkRawBSD, LinkRawOld, LinkIPv4, LinkIPv6:
+		return d.ip(p, b, wire)
+	case LinkNull, LinkLoop:
+		if len(b) < 4 {
+			return TruncatedLink
+		}
+		family := binary.LittleEndian.Uint32(b)
+		if family > 0xffff {
+			family = binary.BigEndian.Uint32(b)
+		}
+		switch family {
+		case 2, 10, 24, 28, 30: // AF_INET; AF_INET6 of Linux, NetBSD, FreeBSD, Darwin
+			return d.ip(p, b[4:], wire-4)
+		}
+		p.Payload, p.PayloadLen = b[4:], wire-4
+		return OK
+	case LinkLinuxSLL:
+		if len(b) < 16 {
+			return TruncatedLink
+		}
+		if binary.BigEndian.Uint16(b[4:]) == 6 {
+			p.SrcMAC = event.MAC(b[6:12])
+		}
+		return d.cooked(p, binary.BigEndian.Uint16(b[14:]), b[16:], wire-16)
+	case LinkLinuxSLL2:
+		if len(b) < 20 {
+			return TruncatedLink
+		}
+		if b[11] == 6 {
+			p.SrcMAC = event.MAC(b[12:18])
+		}
+		return d.cooked(p, binary.BigEndian.Uint16(b), b[20:], wire-20)
+	}
+	return UnknownLink
+}
+
+func (d *Decoder) ethernet(p *Packet, b []byte, wire int) Outcome {
+	if len(b) < 14 {
+		return TruncatedLink
+	}
+	if p.depth == 0 {
+		p.DstMAC, p.SrcMAC = event.MAC(b[0:6]), event.MAC(b[6:12])
+	}
+	et := binary.BigEndian.Uint16(b[12:])
+	if et == EtherTypeIPv4 {
+		p.EtherType = et
+		return d.ipv4(p, b[14:], wire-14)
+	}
+	return d.network(p, et, b[14:], wire-14)
+}
+
+// cooked goes on after a header of Linux' cooked capture, whose protocol is an
+// EtherType, or a small number of Linux' own: 4 is an LLC frame.
+func (d *Decoder) cooked(p *Packet, et uint16, b []byte, wire int) Outcome {
+	if et == 4 {
+		return d.llc(p, b, wire)
+	}
+	return d.network(p, et, b, wire)
+}
+
+// network goes on with what an EtherType announces.
+func (d *Decoder) network(p *Packet, et uint16, b []byte, wire int) Outcome {
+	for tags := 0; ; {
+		p.EtherType = et
+		switch et {
+		case EtherTypeIPv4:
+			return d.ipv4(p, b, wire)
+		case EtherTypeIPv6:
+			return d.ipv6(p, b, wire)
+		case EtherTypeVLAN, EtherTypeQinQ, EtherTypeQinQOld:
+			if len(b) < 4 {
+				return TruncatedLink
+			}
+			if tags++; tags > maxTags {
+				return TooDeep
+			}
+			if p.depth == 0 {
+				switch id := binary.BigEndian.Uint16(b) & 0xfff; tags {
+				case 1:
+					p.VLAN = id
+				case 2:
+					p.InnerVLAN = id
+				}
+			}
+			et = binary.BigEndian.Uint16(b[2:])
+			b, wire = b[4:], wire-4
+			continue
+		case EtherTypeARP:
+			return d.arp(p, b, wire)
+		case EtherTypeMPLS, EtherTypeMPLSMulti:
+			return d.mpls(p, b, wire)
+		case EtherTypePPPoE:
+			return d.pppoe(p, b, wire)
+		}
+		if et <= 1500 { // 802.3: the length of what follows
+			n := int(et)
+			p.EtherType = 0
+			if n < wire {
+				wire = n
+			}
+			return d.llc(p, b[:min(len(b), n)], wire)
+		}
+		return opaque(p, b, wire)
+	}
+}
+
+// opaque is for a frame that carries something else than IP.
+func opaque(p *Packet, b []byte, wire int) Outcome {
+	p.Payload, p.PayloadLen = b, wire
+	p.Truncated = len(b) < wire
+	return OK
+}
+
+// llc reads an 802.2 header: of interest is only what SNAP gives an EtherType.
+func (d *Decoder) llc(p *Packet, b []byte, wire int) Outcome {
+	p.EtherType = 0
+	if len(b) >= 8 && b[0] == 0xaa && b[1] == 0xaa && b[2] == 3 && b[3] == 0 && b[4] == 0 && b[5] == 0 {
+		et := binary.BigEndian.Uint16(b[6:])
+		switch et {
+		case EtherTypeIPv4, EtherTypeIPv6, EtherTypeARP:
+			return d.network(p, et, b[8:], wire-8)
+		}
+		p.EtherType = et
+		b, wire = b[8:], wire-8
+	}
+	return opaque(p, b, wire)
+}
+
+// mpls skips the labels. What is below them is not said; RFC 4928 has routers
+// look at the first nibble, and so does everybody.
+func (d *Decoder) mpls(p *Packet, b []byte, wire int) Outcome {
+	p.Tunnel |= MPLS
+	for n := 1; ; n++ {
+		if len(b) < 4 {
+			return TruncatedLink
+		}
+		if n > maxLabels {
+			return TooDeep
+		}
+		bottom := b[2]&1 != 0
+		b, wire = b[4:], wire-4
+		if bottom {
+			break
+		}
+	}
+	if len(b) == 0 {
+		return TruncatedLink
+	}
+	switch b[0] >> 4 {
+	case 4, 6:
+		return d.ip(p, b, wire)
+	case 0: // RFC 4385: control word of a pseudowire, here taken to carry Ethernet
+		if len(b) >= 4+14 {
+			return d.nested(p, b[4:], wire-4)
+		}
+	}
+	return opaque(p, b, wire)
+}
+
+// nested goes on with an Ethernet frame inside a packet.
+func (d *Decoder) nested(p *Packet, b []byte, wire int) Outcome {
+	if p.depth++; p.depth > maxDepth {
+		return TooDeep
+	}
+	return d.ethernet(p, b, wire)
+}
+
+func (d *Decoder) pppoe(p *Packet, b []byte, wire int) Outcome {
+	if len(b) < 8 {
+		return TruncatedLink
+	}
+	if b[0] != 0x11 || b[1] != 0 {
+		return BadLink
+	}
+	p.Tunnel |= PPPoE
+	n := int(binary.BigEndian.Uint16(b[4:]))
+	if n < 2 || n > wire-6 {
+		return BadLink
+	}
+	wire = 6 + n // without the frame's padding
+	b = b[:min(len(b), wire)]
+	return d.ppp(p, b[6:], wire-6)
+}
+
+// ppp goes on with what a PPP protocol field announces (RFC 1661, section 2).
+func (d *Decoder) ppp(p *Packet, b []byte, wire int) Outcome {
+	if len(b) < 2 {
+		return TruncatedLink
+	}
+	proto, n := uint16(b[0]), 1
+	if proto&1 == 0 { // not compressed to one byte
+		proto, n = binary.BigEndian.Uint16(b), 2
+	}
+	switch proto {
+	case 0x21, 0x57:
+		return d.ip(p, b[n:], wire-n)
+	}
+	return opaque(p, b, wire)
+}
+
+func (d *Decoder) arp(p *Packet, b []byte, wire int) Outcome {
+	const n = 28 // for Ethernet and IPv4
+	if len(b) < 8 {
+		return TruncatedLink
+	}
+	if binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != EtherTypeIPv4 || b[4] != 6 || b[5] != 4 {
+		return opaque(p, b, wire)
+	}
+	if len(b) < n {
+		return TruncatedLink
+	}
+	p.ARP = ARP{
+		Op:        binary.BigEndian.Uint16(b[6:]),
+		SenderMAC: event.MAC(b[8:14]),
+		SenderIP:  netip.AddrFrom4([4]byte(b[14:18])),
+		TargetMAC: event.MAC(b[18:24]),
+		TargetIP:  netip.AddrFrom4([4]byte(b[24:28])),
+	}
+	return OK
+}
+
+// ip goes on with an IP header whose version only its first nibble says.
+func (d *Decoder) ip(p *Packet, b []byte, wire int) Outcome {
+	if len(b) == 0 {
+		return TruncatedIP
+	}
+	switch b[0] >> 4 {
+	case 4:
+		p.EtherType = EtherTypeIPv4
+		return d.ipv4(p, b, wire)
+	case 6:
+		p.EtherType = EtherTypeIPv6
+		return d.ipv6(p, b, wire)
+	}
+	return BadIPHeader
+}
+
+func (d *Decoder) ipv4(p *Packet, b []byte, wire int) Outcome {
+	if p.depth++; p.depth > maxDepth {
+		return TooDeep
+	}
+	if len(b) < 20 {
+		return short(wire, 20, TruncatedIP, BadIPHeader)
+	}
+	n := int(b[0]&15) * 4
+	if b[0]>>4 != 4 || n < 20 {
+		return BadIPHeader
+	}
+	if len(b) < n {
+		return short(wire, n, TruncatedIP, BadIPHeader)
+	}
+	total := int(binary.BigEndian.Uint16(b[2:]))
+	if total == 0 {
+		// Segmentation offload: the card was to cut the packet and fill this in.
+		total = wire
+	}
+	if total < n {
+		return BadIPHeader
+	}
+	if total > wire {
+		return BadIPLength
+	}
+	if binary.BigEndian.Uint16(b[10:]) != 0 && sum(b[:n], 0) != 0xffff {
+		return BadIPChecksum
+	}
+	p.IPVersion = 4
+	p.IPLen = total
+	p.TOS = b[1]
+	p.TTL = b[8]
+	p.Src = netip.AddrFrom4([4]byte(b[12:16]))
+	p.Dst = netip.AddrFrom4([4]byte(b[16:20]))
+	p.Truncated = len(b) < total
+	proto := b[9]
+	if frag := binary.BigEndian.Uint16(b[6:]); frag&0x3fff != 0 {
+		p.Fragment = true
+		p.frag = fragment{
+			id:     uint32(binary.BigEndian.Uint16(b[4:])),
+			offset: int(frag&0x1fff) * 8,
+			more:   frag&0x2000 != 0,
+			header: n,
+		}
+	}
+	return d.transport(p, proto, b[n:min(len(b), total)], total-n)
+}
+
+func (d *Decoder) ipv6(p *Packet, b []byte, wire int) Outcome {
+	if p.depth++; p.depth > maxDepth {
+		return TooDeep
+	}
+	const n = 40
+	if len(b) < n {
+		return short(wire, n, TruncatedIP, BadIPHeader)
+	}
+	if b[0]>>4 != 6 {
+		return BadIPHeader
+	}
+	total := n + int(binary.BigEndian.Uint16(b[4:]))
+	if total == n && b[6] != ProtoNone {
+		// Segmentation offload, or a jumbogram (RFC 2675).
+		total = wire
+	}
+	if total > wire {
+		return BadIPLength
+	}
+	p.IPVersion = 6
+	p.IPLen = total
+	p.TOS = b[0]<<4 | b[1]>>4
+	p.TTL = b[7]
+	p.Src = netip.AddrFrom16([16]byte(b[8:24]))
+	p.Dst = netip.AddrFrom16([16]byte(b[24:40]))
+	p.Truncated = len(b) < total
+	proto := b[6]
+	b, wire = b[n:min(len(b), total)], total-n
+	if !isExtension(proto) {
+		return d.transport(p, proto, b, wire)
+	}
+	return d.extensions(p, proto, b, wire)
+}
+
+// isExtension reports whether proto is that of an extension header that says
+// what follows it (RFC 7045).
+func isExtension(proto uint8) bool {
+	switch proto {
+	case ProtoHopByHop, ProtoRouting, ProtoFragment, ProtoAH, ProtoDestOpts, ProtoMobility, ProtoHIP, ProtoShim6:
+		return true
+	}
+	return false
+}
+
+// extensions skips IPv6 extension headers.
+func (d *Decoder) extensions(p *Packet, proto uint8, b []byte, wire int) Outcome {
+	for n := 0; isExtension(proto); n++ {
+		p.Proto = proto
+		if n == maxExtensions {
+			return TooDeep
+		}
+		if len(b) < 8 {
+			return short(wire, 8, TruncatedIP, BadIPHeader)
+		}
+		size := 8 + int(b[1])*8
+		switch proto {
+		case ProtoAH:
+			size = 8 + int(b[1])*4 // RFC 4302, section 2.2
+		case ProtoFragment:
+			size = 8
+			offset := binary.BigEndian.Uint16(b[2:])
+			if offset&^6 == 0 {
+				break // RFC 6946: a whole datagram that only looks like a fragment
+			}
+			p.Fragment = true
+			p.frag = fragment{
+				id:     binary.BigEndian.Uint32(b[4:]),
+				offset: int(offset &^ 7),
+				more:   offset&1 != 0,
+				header: p.IPLen - wire, // without the fragment header
+			}
+			return d.transport(p, b[0], b[8:], wire-8)
+		}
+		if len(b) < size {
+			return short(wire, size, TruncatedIP, BadIPHeader)
+		}
+		proto = b[0]
+		b, wire = b[size:], wire-size
+	}
+	return d.transport(p, proto, b, wire)
+}
+
+// transport reads the header above IP.
+func (d *Decoder) transport(p *Packet, proto uint8, b []byte, wire int) Outcome {
+	p.Proto = proto
+	p.Payload, p.PayloadLen = b, wire
+	if p.Fragment {
+		return OK
+	}
+	switch proto {
+	case ProtoTCP:
+		if len(b) < 20 {
+			return short(wire, 20, TruncatedL4, BadL4Header)
+		}
+		n := int(b[12]>>4) * 4
+		if n < 20 || n > wire {
+			return BadL4Header
+		}
+		p.SrcPort = binary.BigEndian.Uint16(b)
+		p.DstPort = binary.BigEndian.Uint16(b[2:])
+		p.TCP.Seq = binary.BigEndian.Uint32(b[4:])
+		p.TCP.Ack = binary.BigEndian.Uint32(b[8:])
+		p.TCP.Flags = b[13]
+		p.TCP.Window = binary.BigEndian.Uint16(b[14:])
+		if d.VerifyTransport && !checksumOK(p, proto, b, wire) {
+			return BadL4Checksum
+		}
+		captured := min(n, len(b))
+		p.TCP.Options = b[20:captured]
+		p.Payload, p.PayloadLen = b[captured:], wire-n
+	case ProtoUDP:
+		if len(b) < 8 {
+			return short(wire, 8, TruncatedL4, BadL4Header)
+		}
+		n := int(binary.BigEndian.Uint16(b[4:]))
+		if n == 0 {
+			n = wire // a jumbogram (RFC 2675, section 4), or segmentation offload
+		}
+		if n < 8 || n > wire {
+			return BadL4Header
+		}
+		b = b[:min(len(b), n)]
+		if d.VerifyTransport && binary.BigEndian.Uint16(b[6:]) != 0 && !checksumOK(p, proto, b, n) {
+			return BadL4Checksum
+		}
+		p.SrcPort = binary.BigEndian.Uint16(b)
+		p.DstPort = binary.BigEndian.Uint16(b[2:])
+		p.Payload, p.PayloadLen = b[8:], n-8
+	case ProtoICMP, ProtoICMPv6:
+		// RFC 792 gives every message 8 bytes at least, RFC 4443 gives it 4.
+		if len(b) < 4 {
+			return short(wire, 4, TruncatedL4, BadL4Header)
+		}
+		p.ICMP.Type, p.ICMP.Code = b[0], b[1]
+		answer, ok := icmpAnswer(proto, b[0])
+		p.SrcPort, p.DstPort, p.OneWay = uint16(b[0]), uint16(answer), !ok
+		if !ok {
+			p.DstPort = uint16(b[1])
+		}
+		n := min(8, wire)
+		if len(b) >= 8 {
+			p.ICMP.ID = binary.BigEndian.Uint16(b[4:])
+			p.ICMP.Seq = binary.BigEndian.Uint16(b[6:])
+		}
+		p.Payload, p.PayloadLen = b[min(n, len(b)):], wire-n
+	case ProtoSCTP:
+		if len(b) < 12 {
+			return short(wire, 12, TruncatedL4, BadL4Header)
+		}
+		p.SrcPort = binary.BigEndian.Uint16(b)
+		p.DstPort = binary.BigEndian.Uint16(b[2:])
+		p.Payload, p.PayloadLen = b[12:], wire-12
+	case ProtoIPv4:
+		p.Tunnel |= IPinIP
+		p.EtherType = EtherTypeIPv4
+		return d.ipv4(p, b, wire)
+	case ProtoIPv6:
+		p.Tunnel |= IPinIP
+		p.EtherType = EtherTypeIPv6
+		return d.ipv6(p, b, wire)
+	case ProtoGRE:
+		return d.gre(p, b, wire)
+	}
+	return OK
+}
+
+// gre goes on below a GRE header of version 0 (RFC 2784, 2890) or 1 (PPTP,
+// RFC 2637). What it cannot look into stays a packet of protocol 47.
+func (d *Decoder) gre(p *Packet, b []byte, wire int) Outcome {
+	if len(b) < 4 {
+		return short(wire, 4, TruncatedL4, BadL4Header)
+	}
+	flags, et := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	const (
+		checksum, routing, key, sequence, ack = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
+		version                               = 7
+	)
+	if flags&routing != 0 || flags&version > 1 {
+		return OK
+	}
+	n := 4
+	for _, f := range [...]uint16{checksum, key, sequence} {
+		if flags&f != 0 {
+			n += 4
+		}
+	}
+	if flags&version == 1 && flags&ack != 0 {
+		n += 4
+	}
+	if len(b) < n {
+		return short(wire, n, TruncatedL4, BadL4Header)
+	}
+	inner, left := b[n:], wire-n
+	switch {
+	case left == 0: // a keep-alive, or only an acknowledgement
+	case et == EtherTypeIPv4 || et == EtherTypeIPv6 || et == EtherTypeMPLS:
+		p.Tunnel |= GRE
+		return d.network(p, et, inner, left)
+	case et == EtherTypeTEB:
+		p.Tunnel |= GRE
+		return d.nested(p, inner, left)
+	case et == 0x880b && len(inner) >= 2: // PPP
+		if inner[0] == 0xff && inner[1] == 3 { // address and control, if not left out
+			inner, left = inner[2:], left-2
+		}
+		if len(inner) >= 3 && (inner[0] == 0x21 || inner[0] == 0x57 || inner[0] == 0 && (inner[1] == 0x21 || inner[1] == 0x57)) {
+			p.Tunnel |= GRE
+			return d.ppp(p, inner, left)
+		}
+	}
+	return OK
+}
+
+// sum adds up 16-bit words in ones' complement (RFC 1071). Over a header that
+// contains its own correct checksum it is 0xffff.
+func sum(b []byte, s uint64) uint16 {
+	for len(b) >= 4 {
+		s += uint64(binary.BigEndian.Uint32(b))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		s += uint64(binary.BigEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		s += uint64(b[0]) << 8
+	}
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return uint16(s)
+}
+
+// checksumOK verifies the checksum of TCP or UDP where it can be: b must be
+// whole. Behind a routing header the destination in the IP header is not the
+// one that was summed, but such packets are filtered since RFC 5095.
+func checksumOK(p *Packet, proto uint8, b []byte, n int) bool {
+	if len(b) < n {
+		return true
+	}
+	pseudo := uint64(proto) + uint64(n)
+	if p.IPVersion == 4 {
+		src, dst := p.Src.As4(), p.Dst.As4()
+		pseudo += uint64(binary.BigEndian.Uint32(src[:])) + uint64(binary.BigEndian.Uint32(dst[:]))
+	} else {
+		src, dst := p.Src.As16(), p.Dst.As16()
+		for i := 0; i < 16; i += 4 {
+			pseudo += uint64(binary.BigEndian.Uint32(src[i:])) + uint64(binary.BigEndian.Uint32(dst[i:]))
+		}
+	}
+	return sum(b, pseudo) == 0xffff
+}
