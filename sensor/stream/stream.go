@@ -303,8 +303,7 @@ func (h *Half) insert(b *Budget, seq uint32, data []byte) {
 		k := &h.blocks[i]
 		if before(seq, k.seq) {
 			n := k.seq - seq
-			h.put(b, i, seq, data[:n])
-			i++
+			i = h.put(b, i, seq, data[:n])
 			k = &h.blocks[i]
 			seq, data = seq+n, data[n:]
 		}
@@ -324,13 +323,13 @@ func (h *Half) insert(b *Budget, seq uint32, data []byte) {
 }
 
 // put inserts a block before the i-th, or lengthens the one before it where
-// content is not wanted.
-func (h *Half) put(b *Budget, i int, seq uint32, data []byte) {
+// content is not wanted. It returns where the former i-th block is now.
+func (h *Half) put(b *Budget, i int, seq uint32, data []byte) int {
 	n := uint32(len(data))
 	if h.Discard {
 		if i > 0 && h.blocks[i-1].data == nil && h.blocks[i-1].end() == seq {
 			h.blocks[i-1].n += n
-			return
+			return i
 		}
 		data = data[:0]
 	}
@@ -343,6 +342,7 @@ func (h *Half) put(b *Budget, i int, seq uint32, data []byte) {
 	h.blocks = append(h.blocks, block{})
 	copy(h.blocks[i+1:], h.blocks[i:])
 	h.blocks[i] = k
+	return i + 1
 }
 
 // Next gives out the next piece that is in order. It returns false when there
