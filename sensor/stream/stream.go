@@ -150,12 +150,16 @@ func (h *Half) Syn(seq uint32) {
 	h.started, h.next = true, seq+1
 }
 
-// Fin says that the stream ends before seq.
+// Fin says that the stream ends before seq. It is not believed where bytes
+// behind that have been seen.
 func (h *Half) Fin(seq uint32) {
 	if !h.started {
 		h.started, h.next = true, seq
 	}
 	if h.finished || before(seq, h.next) || seq-h.next > Window {
+		return
+	}
+	if n := len(h.blocks); n > 0 && before(seq, h.blocks[n-1].end()) {
 		return
 	}
 	h.finished, h.fin = true, seq
