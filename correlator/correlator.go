@@ -1,0 +1,219 @@
+package correlator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+// Config says what a Correlator looks for and how much it may remember.
+type Config struct {
+	Detectors []Detector
+	Enrichers []Enricher // run in this order
+	// Lateness is how far behind the latest event of any sensor an event may
+	// come and still count exactly. Default 15 minutes.
+	Lateness time.Duration
+	// MaxGroups bounds the groups remembered per rule; the one whose latest
+	// signal is oldest goes first. Default 100,000.
+	MaxGroups int
+	// MaxSignals bounds the signals remembered per group and bucket; the
+	// earliest stay, later ones only move the alert's end. Default 10,000.
+	MaxSignals int
+}
+
+func (c Config) withDefaults() Config {
+	c.Lateness = cmp.Or(c.Lateness, 15*time.Minute)
+	c.MaxGroups = cmp.Or(c.MaxGroups, 100_000)
+	c.MaxSignals = cmp.Or(c.MaxSignals, 10_000)
+	return c
+}
+
+// Correlator turns batches of events into alerts. Its methods may be called
+// from several goroutines: matching runs in parallel, the state has one lock.
+type Correlator struct {
+	cfg    Config
+	byKind map[event.Kind][]*Detector // of kinds that a detector names
+	rest   []*Detector                // for every other kind
+	rules  []*Rule
+
+	events, signals, reported, late atomic.Uint64
+	ledger                          map[*Rule]*ruleLedger // fixed keys
+
+	mu    sync.Mutex
+	state *state
+}
+
+type ruleLedger struct{ signals, alerts atomic.Uint64 }
+
+// New makes a Correlator with an empty memory.
+func New(cfg Config) (*Correlator, error) {
+	cfg = cfg.withDefaults()
+	c := &Correlator{cfg: cfg, byKind: map[event.Kind][]*Detector{}, ledger: map[*Rule]*ruleLedger{}}
+	seen := map[string]string{}
+	for i := range cfg.Detectors {
+		d := &cfg.Detectors[i]
+		for _, r := range d.Rules {
+			if r.ID == "" {
+				return nil, fmt.Errorf("detector %s: rule %q has no id", d.Name, r.Name)
+			}
+			if other, ok := seen[r.ID]; ok {
+				return nil, fmt.Errorf("detector %s: rule id %s is taken by %q; give one of them a new id", d.Name, r.ID, other)
+			}
+			seen[r.ID] = r.Name
+			c.rules = append(c.rules, r)
+			c.ledger[r] = &ruleLedger{}
+		}
+		for _, k := range d.Kinds {
+			c.byKind[k] = nil
+		}
+	}
+	for i := range cfg.Detectors {
+		d := &cfg.Detectors[i]
+		if d.Kinds == nil {
+			c.rest = append(c.rest, d)
+		}
+		for k := range c.byKind {
+			if slices.Contains(d.Kinds, k) || d.Kinds == nil && k != event.KindLedger && k != event.KindAlert {
+				c.byKind[k] = append(c.byKind[k], d)
+			}
+		}
+	}
+	c.state = newState(cfg, c.rules)
+	return c, nil
+}
+
+// Fields documents what the enrichers add to events.
+func (c *Correlator) Fields() []event.FieldDoc {
+	var docs []event.FieldDoc
+	for _, en := range c.cfg.Enrichers {
+		docs = append(docs, en.Fields...)
+	}
+	return docs
+}
+
+// Process enriches the events of a batch in place and returns the alerts that
+// are new or have changed, sorted by ID. They are to be stored together with
+// the events: an alert may be returned again and again as it grows, and
+// event.Alert.Merge makes one of all its reports.
+func (c *Correlator) Process(ctx context.Context, batch []event.Event) ([]event.Alert, error) {
+	return c.run(ctx, batch, true)
+}
+
+// Warm rebuilds the memory from events that were processed before, as they
+// were stored; nothing is reported. Feed it the events of the last Horizon.
+func (c *Correlator) Warm(ctx context.Context, batch []event.Event) error {
+	_, err := c.run(ctx, batch, false)
+	return err
+}
+
+// Horizon is how much event time the memory reaches back.
+func (c *Correlator) Horizon() time.Duration { return c.state.horizon }
+
+// Flush says that no more events come and returns the alerts that were held
+// back because a later event might have undone them.
+func (c *Correlator) Flush() []event.Alert {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count(c.state.flush())
+}
+
+func (c *Correlator) run(ctx context.Context, batch []event.Event, report bool) ([]event.Alert, error) {
+	var signals []Signal
+	var reports []*event.Event
+	var last time.Time
+	emit := func(s Signal) { signals = append(signals, s) }
+	for i := range batch {
+		e := &batch[i]
+		if i%64 == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+		if e.Time.After(last) {
+			last = e.Time
+		}
+		switch e.Kind {
+		case event.KindAlert:
+			continue
+		case event.KindLedger:
+			reports = append(reports, e)
+		default:
+			if report {
+				for j := range c.cfg.Enrichers {
+					c.cfg.Enrichers[j].Enrich(e)
+				}
+			}
+		}
+		detectors, ok := c.byKind[e.Kind]
+		if !ok && e.Kind != event.KindLedger {
+			detectors = c.rest
+		}
+		for _, d := range detectors {
+			d.Match(e, emit)
+		}
+	}
+	for i := range signals {
+		if l := c.ledger[signals[i].Rule]; l != nil {
+			l.signals.Add(1)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range reports {
+		c.state.account(e)
+	}
+	late := c.state.insert(signals, last)
+	alerts := c.state.report(report)
+	if !report {
+		return nil, nil
+	}
+	c.events.Add(uint64(len(batch)))
+	c.signals.Add(uint64(len(signals)))
+	c.late.Add(uint64(late))
+	return c.count(alerts), nil
+}
+
+func (c *Correlator) count(alerts []event.Alert) []event.Alert {
+	slices.SortFunc(alerts, func(a, b event.Alert) int { return a.ID.Compare(b.ID) })
+	c.reported.Add(uint64(len(alerts)))
+	return alerts
+}
+
+// Stats are counters since New.
+type Stats struct {
+	Events    uint64 // processed
+	Signals   uint64 // matches of rules
+	Reports   uint64 // alerts returned, each report of one counted
+	Late      uint64 // signals that came after the memory of their time was given up
+	Evicted   uint64 // groups given up because a rule had too many
+	Truncated uint64 // signals beyond MaxSignals of a group's bucket
+	Groups    int    // remembered now
+	Kept      int    // signals remembered now
+	Rules     []RuleStats
+}
+
+// RuleStats is the ledger of one rule.
+type RuleStats struct {
+	ID, Name string
+	Signals  uint64 // events that matched
+	Alerts   uint64 // different alerts reported
+}
+
+// Stats returns the counters, the rules by ID.
+func (c *Correlator) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state.stats()
+	s.Events, s.Signals, s.Reports, s.Late = c.events.Load(), c.signals.Load(), c.reported.Load(), c.late.Load()
+	for _, r := range c.rules {
+		s.Rules = append(s.Rules, RuleStats{r.ID, r.Name, c.ledger[r].signals.Load(), c.state.alerts[r]})
+	}
+	slices.SortFunc(s.Rules, func(a, b RuleStats) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}

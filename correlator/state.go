@@ -1,0 +1,580 @@
+package correlator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+// state is stage two: what rules remember of each group, over event time. What
+// it reports is a function of the set of signals it was given, whatever their
+// order, as long as each comes within Lateness of the latest event.
+type state struct {
+	cfg     Config
+	horizon time.Duration
+	groups  map[*Rule]map[string]*group
+	dirty   []*group // to be judged and reported
+	waiting map[*group]bool
+	clock   time.Time // time of the latest event of all
+	judged  time.Time // clock when waiting groups were last looked at
+	swept   time.Time // clock when old memory was last given up
+	ended   bool      // nothing more comes
+	loss    map[string]map[time.Time]float64
+	alerts  map[*Rule]uint64
+
+	evicted, truncated uint64
+	kept               int
+}
+
+// A group is what is remembered of one rule and group key.
+type group struct {
+	rule    *Rule
+	key     string
+	signals []Signal // by time, id, part; no duplicates
+	fired   []bool   // parallel to signals where they release others: Then was released
+	judge   Judge
+	lo, at  int       // signals[lo:at] are in the judge; those before at have asked
+	closed  time.Time // windows of buckets before this are incomplete and ask no more
+	buckets []*bucket // by start
+	isDirty bool
+}
+
+// A bucket is an alert in the making.
+type bucket struct {
+	start time.Time
+	next  int // signals before this index are counted or have lost their turn
+	alert alertDraft
+	over  time.Time // latest signal beyond MaxSignals
+	sent  *event.Alert
+}
+
+type alertDraft struct {
+	count    uint64
+	first    *Note
+	explain  []event.Explain // of the window, when it first held
+	from, to time.Time
+	last     event.ID // of the event counted last
+	evidence []event.ID
+	sources  []netip.Addr
+	targets  []netip.Addr
+	hosts    []string
+	users    []string
+	sensors  []string
+}
+
+func newState(cfg Config, rules []*Rule) *state {
+	s := &state{
+		cfg:     cfg,
+		groups:  map[*Rule]map[string]*group{},
+		waiting: map[*group]bool{},
+		loss:    map[string]map[time.Time]float64{},
+		alerts:  map[*Rule]uint64{},
+	}
+	var longest, silent time.Duration
+	for _, r := range rules {
+		longest = max(longest, r.span()+r.bucket())
+		if r.Silent {
+			silent = max(silent, r.span())
+		}
+	}
+	s.horizon = longest + silent + cfg.Lateness
+	return s
+}
+
+func (r *Rule) span() time.Duration {
+	if r.Window == nil {
+		return 0
+	}
+	return r.Window.Span
+}
+
+func (r *Rule) bucket() time.Duration {
+	if r.Bucket > 0 {
+		return r.Bucket
+	}
+	return max(DefaultBucket, r.span())
+}
+
+func compareSignals(a, b *Signal) int {
+	return cmp.Or(a.Time.Compare(b.Time), a.ID.Compare(b.ID), cmp.Compare(a.Part, b.Part))
+}
+
+// insert remembers signals; last is the time of the latest event that came
+// with them. It returns how many came too late to count exactly.
+func (s *state) insert(signals []Signal, last time.Time) (late int) {
+	if last.After(s.clock) {
+		s.clock = last
+	}
+	s.ended = false
+	edge := s.clock.Add(-s.cfg.Lateness)
+	for i := range signals {
+		if signals[i].Time.Before(edge) {
+			late++
+		}
+		s.add(&signals[i])
+	}
+	return late
+}
+
+func (s *state) add(sig *Signal) {
+	groups := s.groups[sig.Rule]
+	if groups == nil {
+		groups = map[string]*group{}
+		s.groups[sig.Rule] = groups
+	}
+	g := groups[sig.Group]
+	if g == nil {
+		g = &group{rule: sig.Rule, key: sig.Group}
+		groups[sig.Group] = g
+	}
+	i := len(g.signals)
+	if i > 0 && compareSignals(&g.signals[i-1], sig) >= 0 {
+		var found bool
+		if i, found = g.find(sig); found {
+			return
+		}
+	}
+	start := sig.Time.Truncate(g.rule.bucket())
+	if len(g.signals) >= s.cfg.MaxSignals {
+		from, to := g.within(start, start.Add(g.rule.bucket()))
+		if to-from >= s.cfg.MaxSignals {
+			s.truncated++
+			b := g.bucket(start)
+			if i == to {
+				b.over = latest(b.over, sig.Time)
+				s.touch(g)
+				return
+			}
+			b.over = latest(b.over, g.signals[to-1].Time)
+			s.drop(g, to-1)
+		}
+	}
+	g.signals = slices.Insert(g.signals, i, *sig)
+	g.fired = slices.Insert(g.fired, i, false)
+	s.kept++
+	if i < g.at {
+		g.restart()
+	}
+	s.touch(g)
+}
+
+// drop forgets one signal and, if it has released others, those.
+func (s *state) drop(g *group, i int) {
+	if g.fired[i] {
+		for j := range g.signals[i].Then {
+			s.remove(&g.signals[i].Then[j])
+		}
+	}
+	if i < g.at {
+		g.restart()
+	}
+	g.signals = slices.Delete(g.signals, i, i+1)
+	g.fired = slices.Delete(g.fired, i, i+1)
+	s.kept--
+}
+
+func (s *state) remove(sig *Signal) {
+	g := s.groups[sig.Rule][sig.Group]
+	if g == nil {
+		return
+	}
+	if i, found := g.find(sig); found {
+		s.drop(g, i)
+		s.touch(g)
+	}
+}
+
+func (s *state) touch(g *group) {
+	if !g.isDirty {
+		g.isDirty = true
+		s.dirty = append(s.dirty, g)
+	}
+}
+
+func (g *group) find(sig *Signal) (int, bool) {
+	return slices.BinarySearchFunc(g.signals, sig, func(x Signal, y *Signal) int { return compareSignals(&x, y) })
+}
+
+// within returns the range of signals in [from, to).
+func (g *group) within(from, to time.Time) (int, int) {
+	at := func(t time.Time) int {
+		i, _ := slices.BinarySearchFunc(g.signals, t, func(x Signal, t time.Time) int {
+			if x.Time.Before(t) {
+				return -1
+			}
+			return 1
+		})
+		return i
+	}
+	return at(from), at(to)
+}
+
+func (g *group) bucket(start time.Time) *bucket {
+	i, found := slices.BinarySearchFunc(g.buckets, start, func(b *bucket, t time.Time) int { return b.start.Compare(t) })
+	if !found {
+		g.buckets = slices.Insert(g.buckets, i, &bucket{start: start})
+	}
+	return g.buckets[i]
+}
+
+// restart forgets what was concluded: a signal has come or gone in the midst of
+// those that have asked.
+func (g *group) restart() {
+	g.judge, g.lo, g.at = nil, 0, 0
+	for _, b := range g.buckets {
+		b.next, b.alert = 0, alertDraft{}
+	}
+}
+
+// judgeGroup lets every signal ask that has not asked yet.
+func (s *state) judgeGroup(g *group) {
+	r := g.rule
+	if r.Window == nil {
+		for ; g.at < len(g.signals); g.at++ {
+			sig := &g.signals[g.at]
+			g.bucket(sig.Time.Truncate(r.bucket())).alert.absorb(sig)
+			s.release(g, g.at, true)
+		}
+		return
+	}
+	if g.judge == nil {
+		g.judge, g.lo, g.at = r.Window.New(), 0, 0
+	}
+	ripe := s.clock.Add(-s.cfg.Lateness)
+	for ; g.at < len(g.signals); g.at++ {
+		sig := &g.signals[g.at]
+		if r.Window.Final && !s.ended && !sig.Time.Before(ripe) {
+			s.waiting[g] = true
+			return
+		}
+		g.judge.Add(sig)
+		for edge := sig.Time.Add(-r.Window.Span); !g.signals[g.lo].Time.After(edge); g.lo++ {
+			g.judge.Remove(&g.signals[g.lo])
+		}
+		start := sig.Time.Truncate(r.bucket())
+		if start.Before(g.closed) {
+			continue
+		}
+		holds := g.judge.Holds()
+		s.release(g, g.at, holds)
+		if !holds || r.Silent {
+			continue
+		}
+		b := g.bucket(start)
+		if b.alert.count == 0 {
+			b.alert.explain = []event.Explain{g.judge.Explain()}
+		}
+		for i := max(b.next, g.lo); i <= g.at; i++ {
+			b.alert.absorb(&g.signals[i])
+		}
+		b.next = g.at + 1
+	}
+	delete(s.waiting, g)
+}
+
+// release gives a signal's followers to their rules, or takes them back.
+func (s *state) release(g *group, i int, holds bool) {
+	sig := &g.signals[i]
+	if len(sig.Then) == 0 || g.fired[i] == holds {
+		return
+	}
+	g.fired[i] = holds
+	for j := range sig.Then {
+		if holds {
+			s.add(&sig.Then[j])
+		} else {
+			s.remove(&sig.Then[j])
+		}
+	}
+}
+
+// absorb counts a signal, later than all before it.
+func (d *alertDraft) absorb(sig *Signal) {
+	if d.count == 0 {
+		d.from, d.first = sig.Time, sig.Note
+	}
+	// An event that matched several parts of a correlation counts once; its
+	// signals are neighbours.
+	if d.count == 0 || d.last != sig.ID {
+		d.count++
+	}
+	d.to, d.last = sig.Time, sig.ID
+	d.evidence = insertSorted(d.evidence, sig.ID, event.ID.Compare, event.MaxEvidence)
+	if sig.Source.IsValid() {
+		d.sources = insertSorted(d.sources, sig.Source, netip.Addr.Compare, event.MaxRelated)
+	}
+	if sig.Target.IsValid() {
+		d.targets = insertSorted(d.targets, sig.Target, netip.Addr.Compare, event.MaxRelated)
+	}
+	if sig.Sensor != "" {
+		d.sensors = insertSorted(d.sensors, sig.Sensor, cmp.Compare[string], event.MaxRelated)
+	}
+	if sig.Note != nil {
+		for _, h := range sig.Note.Hosts {
+			d.hosts = insertSorted(d.hosts, h, cmp.Compare[string], event.MaxRelated)
+		}
+		for _, u := range sig.Note.Users {
+			d.users = insertSorted(d.users, u, cmp.Compare[string], event.MaxRelated)
+		}
+	}
+}
+
+// insertSorted keeps the least limit values of those it was ever given.
+func insertSorted[T any](list []T, x T, compare func(T, T) int, limit int) []T {
+	i, found := slices.BinarySearchFunc(list, x, compare)
+	switch {
+	case found, i == limit:
+		return list
+	case len(list) == limit:
+		list = list[:limit-1]
+	}
+	return slices.Insert(list, i, x)
+}
+
+// report judges what has changed and returns the alerts that are new or
+// different; with quiet they only count as reported.
+func (s *state) report(loud bool) []event.Alert {
+	if s.ended || s.clock.Sub(s.judged) >= time.Minute {
+		s.judged = s.clock
+		for g := range s.waiting {
+			s.touch(g)
+		}
+	}
+	// Judging may release signals that make further groups dirty.
+	for i := 0; i < len(s.dirty); i++ {
+		g := s.dirty[i]
+		g.isDirty = false
+		s.judgeGroup(g)
+	}
+	var alerts []event.Alert
+	done := map[*group]bool{}
+	for _, g := range s.dirty {
+		if done[g] || g.rule.Silent {
+			continue
+		}
+		done[g] = true
+		for _, b := range g.buckets {
+			if b.alert.count == 0 {
+				continue
+			}
+			a := s.alert(g, b)
+			if b.sent != nil && reflect.DeepEqual(*b.sent, a) {
+				continue
+			}
+			if b.sent == nil {
+				s.alerts[g.rule]++
+			}
+			b.sent = &a
+			if loud {
+				alerts = append(alerts, cloneAlert(&a))
+			}
+		}
+	}
+	s.dirty = s.dirty[:0]
+	s.sweep()
+	return alerts
+}
+
+func (s *state) flush() []event.Alert {
+	s.ended = true
+	return s.report(true)
+}
+
+// sweep gives up memory that no event within Lateness can need, every Lateness
+// of event time, and groups beyond MaxGroups.
+func (s *state) sweep() {
+	for rule, groups := range s.groups {
+		if len(groups) > s.cfg.MaxGroups {
+			s.evict(rule, groups)
+		}
+	}
+	if s.clock.Sub(s.swept) < s.cfg.Lateness {
+		return
+	}
+	s.swept = s.clock
+	for rule, groups := range s.groups {
+		closed := s.clock.Add(-s.cfg.Lateness).Truncate(rule.bucket())
+		cut := closed.Add(-rule.span())
+		for key, g := range groups {
+			n := 0
+			for n < len(g.signals) && !g.signals[n].Time.After(cut) {
+				n++
+			}
+			if rule.Window == nil { // whole buckets only
+				n, _ = g.within(cut, cut)
+			}
+			if n == len(g.signals) {
+				s.kept -= n
+				delete(groups, key)
+				delete(s.waiting, g)
+				continue
+			}
+			if n == 0 && (len(g.buckets) == 0 || !g.buckets[0].start.Before(closed)) {
+				continue
+			}
+			for ; g.lo < min(n, g.at) && g.judge != nil; g.lo++ {
+				g.judge.Remove(&g.signals[g.lo])
+			}
+			g.signals = slices.Delete(g.signals, 0, n)
+			g.fired = slices.Delete(g.fired, 0, n)
+			g.lo, g.at = max(g.lo-n, 0), max(g.at-n, 0)
+			g.closed = closed
+			g.buckets = slices.DeleteFunc(g.buckets, func(b *bucket) bool { return b.start.Before(closed) })
+			for _, b := range g.buckets {
+				b.next = max(b.next-n, 0)
+			}
+			s.kept -= n
+		}
+	}
+	for sensor, minutes := range s.loss {
+		maps.DeleteFunc(minutes, func(m time.Time, _ float64) bool { return m.Before(s.clock.Add(-s.horizon)) })
+		if len(minutes) == 0 {
+			delete(s.loss, sensor)
+		}
+	}
+}
+
+// evict gives up a tenth of a rule's groups: those whose latest signal is oldest.
+func (s *state) evict(rule *Rule, groups map[string]*group) {
+	all := slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
+		return cmp.Or(a.signals[len(a.signals)-1].Time.Compare(b.signals[len(b.signals)-1].Time), cmp.Compare(a.key, b.key))
+	})
+	for _, g := range all[:len(all)-s.cfg.MaxGroups*9/10] {
+		s.evicted++
+		s.kept -= len(g.signals)
+		delete(groups, g.key)
+		delete(s.waiting, g)
+	}
+}
+
+// alert says what is known of a bucket now.
+func (s *state) alert(g *group, b *bucket) event.Alert {
+	r, d := g.rule, &b.alert
+	a := event.Alert{
+		Rule: r.Rule, Severity: r.Severity, Message: r.Message, Group: g.key, Techniques: r.Techniques,
+		Sources: d.sources, Targets: d.targets, Hosts: d.hosts, Users: d.users, Sensors: d.sensors,
+		Count: d.count, First: d.from, Last: latest(d.to, b.over), Evidence: d.evidence,
+		Explain: d.explain,
+	}
+	h := event.NewHasher()
+	h.Str("alert")
+	h.Str(r.ID)
+	h.Str(g.key)
+	h.Time(b.start)
+	a.ID = h.ID(b.start)
+	if n := d.first; n != nil {
+		a.Message = cmp.Or(n.Message, a.Message)
+		a.Severity = cmp.Or(n.Severity, a.Severity)
+		a.Indicator = n.Indicator
+		a.Explain = slices.Concat(d.explain, n.Explain)
+	}
+	a.Level = event.LevelOf(a.Severity)
+	a.Message = sentence(&a)
+	for _, sensor := range a.Sensors {
+		for minute, share := range s.loss[sensor] {
+			if !minute.After(a.Last) && minute.Add(time.Minute).After(a.First) {
+				a.Loss = max(a.Loss, share)
+			}
+		}
+	}
+	return cloneAlert(&a)
+}
+
+func cloneAlert(a *event.Alert) event.Alert {
+	c := *a
+	c.Sources, c.Targets = slices.Clone(a.Sources), slices.Clone(a.Targets)
+	c.Hosts, c.Users, c.Sensors = slices.Clone(a.Hosts), slices.Clone(a.Users), slices.Clone(a.Sensors)
+	c.Evidence = slices.Clone(a.Evidence)
+	c.Explain = slices.Clone(a.Explain)
+	return c
+}
+
+// sentence fills in what Rule.Message leaves open.
+func sentence(a *event.Alert) string {
+	if !strings.Contains(a.Message, "{") {
+		return a.Message
+	}
+	number := func(n int) string {
+		if n >= event.MaxRelated {
+			return fmt.Sprintf("%d or more", n)
+		}
+		return strconv.Itoa(n)
+	}
+	name := func(as []netip.Addr) string {
+		switch len(as) {
+		case 0:
+			return "an unknown address"
+		case 1:
+			return as[0].String()
+		}
+		return number(len(as)) + " addresses"
+	}
+	return strings.NewReplacer(
+		"{count}", strconv.FormatUint(a.Count, 10),
+		"{sources}", number(len(a.Sources)),
+		"{targets}", number(len(a.Targets)),
+		"{source}", name(a.Sources),
+		"{target}", name(a.Targets),
+	).Replace(a.Message)
+}
+
+// account takes a sensor's ledger: the share of packets that it did not see in
+// one minute. An alert carries the worst minute of those it spans, so that it
+// is the same in whatever order ledgers come.
+func (s *state) account(e *event.Event) {
+	const seen, dropped = "tocsin.ledger.seen", "tocsin.ledger.dropped."
+	total, _ := e.Get(seen).Float()
+	var lost float64
+	for i := range e.Fields {
+		if strings.HasPrefix(e.Fields[i].Name, dropped) {
+			n, _ := e.Fields[i].Value.Float()
+			lost += n
+		}
+	}
+	if lost <= 0 || total <= 0 {
+		return
+	}
+	minute := e.Time.Truncate(time.Minute)
+	if !e.Flow.Start.IsZero() {
+		minute = e.Flow.Start.Truncate(time.Minute)
+	}
+	minutes := s.loss[e.Sensor]
+	if minutes == nil {
+		minutes = map[time.Time]float64{}
+		s.loss[e.Sensor] = minutes
+	}
+	minutes[minute] = max(minutes[minute], min(lost/total, 1))
+	for _, groups := range s.groups {
+		for _, g := range groups {
+			for _, b := range g.buckets {
+				if b.sent != nil && !minute.After(b.sent.Last) && minute.Add(time.Minute).After(b.sent.First) {
+					s.touch(g)
+					break
+				}
+			}
+		}
+	}
+}
+
+func (s *state) stats() Stats {
+	st := Stats{Evicted: s.evicted, Truncated: s.truncated, Kept: s.kept}
+	for _, groups := range s.groups {
+		st.Groups += len(groups)
+	}
+	return st
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
