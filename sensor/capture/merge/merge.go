@@ -1,0 +1,126 @@
+// Package merge reads several captures as one, packets in order of time.
+package merge
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/tocsin/tocsin/sensor/capture"
+)
+
+// Source reads several sources. It is a capture.Source.
+//
+// Packets of one source keep their order, even where their times go back. Of
+// packets with the same time, those of the source that was named first come
+// first. A source that fails does not stop the others: when everything that can
+// be read has been, Next returns the errors of all, or io.EOF.
+//
+// It is for sources that never wait, such as files: the next packet is known
+// only when every source has shown its own.
+type Source struct {
+	open       []*input // those that have a packet
+	all        []*input
+	interfaces []capture.Interface
+	last       *input // whose packet was handed out last
+	started    bool
+	err        error
+}
+
+type input struct {
+	source capture.Source
+	packet capture.Packet
+	order  time.Time // of packet, but never before the packets ahead of it
+	ifaces []int     // index in Source.interfaces of each of the source's own
+}
+
+// New merges sources. It closes them when it is closed.
+func New(sources ...capture.Source) *Source {
+	s := &Source{}
+	for _, src := range sources {
+		s.all = append(s.all, &input{source: src})
+	}
+	return s
+}
+
+// Next implements capture.Source.
+func (s *Source) Next(p *capture.Packet) error {
+	if !s.started {
+		s.started = true
+		s.open = append(s.open, s.all...)
+		for _, in := range s.all {
+			s.advance(in)
+		}
+	} else if s.last != nil {
+		s.advance(s.last)
+	}
+	s.last = nil
+	if len(s.open) == 0 {
+		if s.err == nil {
+			return io.EOF
+		}
+		return s.err
+	}
+	// Taps are few: looking at each is quicker than to keep a heap.
+	next := s.open[0]
+	for _, in := range s.open[1:] {
+		if in.order.Before(next.order) {
+			next = in
+		}
+	}
+	s.last = next
+	*p = next.packet
+	return nil
+}
+
+// advance reads the next packet of a source, or takes the source out.
+func (s *Source) advance(in *input) {
+	if err := in.source.Next(&in.packet); err != nil {
+		if err != io.EOF {
+			s.err = errors.Join(s.err, err)
+		}
+		for i := range s.open {
+			if s.open[i] == in {
+				s.open = append(s.open[:i], s.open[i+1:]...)
+				break
+			}
+		}
+		return
+	}
+	if in.packet.Time.After(in.order) {
+		in.order = in.packet.Time
+	}
+	if in.packet.Iface >= len(in.ifaces) {
+		for _, iface := range in.source.Interfaces()[len(in.ifaces):] {
+			in.ifaces = append(in.ifaces, len(s.interfaces))
+			s.interfaces = append(s.interfaces, iface)
+		}
+	}
+	in.packet.Iface = in.ifaces[in.packet.Iface]
+}
+
+// Interfaces implements capture.Source.
+func (s *Source) Interfaces() []capture.Interface { return s.interfaces }
+
+// Counters implements capture.Source: the sums over all sources.
+func (s *Source) Counters() capture.Counters {
+	sum := capture.Counters{Dropped: make(map[string]uint64)}
+	for _, in := range s.all {
+		c := in.source.Counters()
+		sum.Received += c.Received
+		sum.Filtered += c.Filtered
+		for cause, n := range c.Dropped {
+			sum.Dropped[cause] += n
+		}
+	}
+	return sum
+}
+
+// Close implements capture.Source.
+func (s *Source) Close() error {
+	var errs []error
+	for _, in := range s.all {
+		errs = append(errs, in.source.Close())
+	}
+	return errors.Join(errs...)
+}
