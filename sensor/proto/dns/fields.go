@@ -1,0 +1,36 @@
+package dns
+
+import "github.com/tocsin/tocsin/event"
+
+var fieldDocs = []event.FieldDoc{
+	{Name: "dns.answers", Type: event.Nested, Help: "Records of the answer section, at most 64.", Class: event.ClassTopology},
+	{Name: "dns.answers.class", Type: event.Keyword, Help: "Class of the record, such as IN.", Class: event.ClassTechnical},
+	{Name: "dns.answers.data", Type: event.Keyword, Help: "Data of the record as text, at most 1024 bytes; types that are not decoded in the form of RFC 3597.", Class: event.ClassTopology},
+	{Name: "dns.answers.name", Type: event.Keyword, Help: "Name that the record belongs to, lower-cased.", Class: event.ClassTopology},
+	{Name: "dns.answers.ttl", Type: event.Long, Help: "Seconds for which the record may be kept.", Class: event.ClassTechnical},
+	{Name: "dns.answers.type", Type: event.Keyword, Help: "Type of the record, such as A or TXT.", Class: event.ClassTechnical},
+	{Name: "dns.header_flags", Type: event.Keyword, Help: "Flags of the answer, of the question where there was none: AA TC RD RA AD CD, and DO of EDNS.", Class: event.ClassTechnical},
+	{Name: "dns.id", Type: event.Keyword, Help: "Identifier of the transaction, decimal.", Class: event.ClassTechnical},
+	{Name: "dns.op_code", Type: event.Keyword, Help: "Kind of operation, such as QUERY or UPDATE.", Class: event.ClassTechnical},
+	{Name: "dns.question.class", Type: event.Keyword, Help: "Class asked for, such as IN.", Class: event.ClassTechnical},
+	{Name: "dns.question.name", Type: event.Keyword, Help: "Name asked for, lower-cased; bytes beyond printable ASCII as \\DDD; the first where there are more.", Class: event.ClassTopology},
+	{Name: "dns.question.registered_domain", Type: event.Keyword, Help: "Domain that was registered under a public suffix.", Class: event.ClassTopology},
+	{Name: "dns.question.subdomain", Type: event.Keyword, Help: "Labels before the registered domain.", Class: event.ClassTopology},
+	{Name: "dns.question.top_level_domain", Type: event.Keyword, Help: "Public suffix of the name, such as com or co.uk.", Class: event.ClassTechnical},
+	{Name: "dns.question.type", Type: event.Keyword, Help: "Record type asked for, such as A or TXT.", Class: event.ClassTechnical},
+	{Name: "dns.resolved_ip", Type: event.IPType, Help: "Addresses in the answers.", Class: event.ClassTopology},
+	{Name: "dns.response_code", Type: event.Keyword, Help: "Result, such as NOERROR or NXDOMAIN.", Class: event.ClassTechnical},
+	{Name: "dns.type", Type: event.Keyword, Help: "answer if one was seen, else query.", Class: event.ClassTechnical},
+	{Name: "tocsin.protocol.anomaly", Type: event.Keyword, Help: "What is odd about the transaction: unsolicited_response, no_response, …", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.answer_count", Type: event.Long, Help: "Records that the answer says its answer section has.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.answered", Type: event.Boolean, Help: "Whether an answer was seen.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.edns.client_subnet", Type: event.Boolean, Help: "Whether the question told a part of the client's address (RFC 7871).", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.edns.udp_size", Type: event.Long, Help: "Largest datagram that the asking side takes (RFC 6891), bytes.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.entropy", Type: event.Double, Help: "Shannon entropy of the labels before the registered domain, bits per character; high for names that carry data.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.latency", Type: event.Long, Help: "From question to answer, nanoseconds.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.query_length", Type: event.Long, Help: "Bytes of the question's message.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.question_count", Type: event.Long, Help: "Questions in the message, where it is not one.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.question_names", Type: event.Keyword, Help: "All names asked for where there are more than one, at most 16.", Class: event.ClassTopology},
+	{Name: "tocsin.dns.repeats", Type: event.Long, Help: "How often the question was sent again before an answer.", Class: event.ClassTechnical},
+	{Name: "tocsin.dns.response_length", Type: event.Long, Help: "Bytes of the answer's message.", Class: event.ClassTechnical},
+}
