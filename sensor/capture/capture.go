@@ -2,7 +2,10 @@
 // file reads capture files, pcap a live interface through libpcap.
 package capture
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // LinkType says how the first byte of a packet is to be read; the numbers are
 // those of the LINKTYPE_ registry of tcpdump.org.
@@ -17,6 +20,12 @@ type Packet struct {
 	Iface  int   // index into Source.Interfaces
 	Offset int64 // of the packet's bytes within its file, after decompression; -1 if live
 }
+
+// ErrIdle is what a live source's Next returns when no packet came for about a
+// second. The packet's Time is then the present, and its Data empty, so that
+// the caller can let flows time out; Next may be called again. Sources that
+// read files never return it.
+var ErrIdle = errors.New("no packet came")
 
 // Interface is one tap that a source reads.
 type Interface struct {
@@ -36,7 +45,8 @@ type Counters struct {
 type Source interface {
 	// Next fills p with the next packet. After the last it returns io.EOF. An
 	// error that names where the input is broken comes after every packet
-	// before that place; Next may not be called again after an error.
+	// before that place; Next may not be called again after an error, except
+	// after ErrIdle.
 	Next(p *Packet) error
 	// Interfaces lists the taps; packets refer to them by index. A file may
 	// reveal one only when its first packet is read.
