@@ -12,6 +12,7 @@ import (
 const (
 	LinkNull      capture.LinkType = 0  // BSD loopback: address family in the capturing machine's byte order
 	LinkEthernet  capture.LinkType = 1  //
+	LinkPPP       capture.LinkType = 9  // with or without the HDLC-like framing's address and control
 	LinkRawBSD    capture.LinkType = 12 // raw IP, as some systems number it
 	LinkRawOld    capture.LinkType = 14 // raw IP, as OpenBSD numbers it
 	LinkRaw       capture.LinkType = 101
@@ -33,20 +34,26 @@ const (
 // Decoder reads packets. The zero value is ready to use. It is for one
 // goroutine.
 //
-// IPv4 header checksums are verified, except that a checksum of zero is taken
-// for one that the network card was still to fill in. Transport checksums are
-// not verified unless asked for: on the machine that sends, the card fills them
-// in after the capture.
+// Wrong checksums do not stop it unless it is told so: where addresses were
+// made unrecognisable, and on the machine that sends, whose network card fills
+// them in after the capture, all of them are wrong and nothing else is.
 type Decoder struct {
 	// Defrag puts fragments together. If it is nil, fragments are handed out
 	// as they come.
 	Defrag *Defrag
-	// VerifyTransport has the checksums of TCP and UDP verified where the whole
-	// datagram was captured.
-	VerifyTransport bool
+	// DropBadChecksums drops packets whose IPv4 header, TCP or UDP checksum is
+	// wrong, as the host that they are for does: BadIPChecksum and
+	// BadL4Checksum. Transport checksums are verified where the whole datagram
+	// was captured.
+	DropBadChecksums bool
 
-	counts [numOutcomes]uint64
+	counts       [numOutcomes]uint64
+	badChecksums uint64
 }
+
+// BadChecksums returns how many packets had a wrong IPv4 header checksum. One of
+// zero does not count: a network card was still to fill it in.
+func (d *Decoder) BadChecksums() uint64 { return d.badChecksums }
 
 // Count returns how many packets had the outcome o.
 func (d *Decoder) Count(o Outcome) uint64 { return d.counts[o] }
@@ -112,6 +119,11 @@ func (d *Decoder) link(p *Packet, link capture.LinkType, b []byte, wire int) Out
 		return d.ethernet(p, b, wire)
 	case LinkRaw, LinkRawBSD, LinkRawOld, LinkIPv4, LinkIPv6:
 		return d.ip(p, b, wire)
+	case LinkPPP:
+		if len(b) >= 2 && b[0] == 0xff && b[1] == 3 {
+			b, wire = b[2:], wire-2
+		}
+		return d.ppp(p, b, wire)
 	case LinkNull, LinkLoop:
 		if len(b) < 4 {
 			return TruncatedLink
@@ -306,6 +318,8 @@ func (d *Decoder) ppp(p *Packet, b []byte, wire int) Outcome {
 	switch proto {
 	case 0x21, 0x57:
 		return d.ip(p, b[n:], wire-n)
+	case 0x281, 0x283: // RFC 3032, section 4.3
+		return d.mpls(p, b[n:], wire-n)
 	}
 	return opaque(p, b, wire)
 }
@@ -373,7 +387,11 @@ func (d *Decoder) ipv4(p *Packet, b []byte, wire int) Outcome {
 		return BadIPLength
 	}
 	if binary.BigEndian.Uint16(b[10:]) != 0 && sum(b[:n], 0) != 0xffff {
-		return BadIPChecksum
+		d.badChecksums++
+		p.BadChecksum = true
+		if d.DropBadChecksums {
+			return BadIPChecksum
+		}
 	}
 	p.IPVersion = 4
 	p.IPLen = total
@@ -499,7 +517,7 @@ func (d *Decoder) transport(p *Packet, proto uint8, b []byte, wire int) Outcome 
 		p.TCP.Ack = binary.BigEndian.Uint32(b[8:])
 		p.TCP.Flags = b[13]
 		p.TCP.Window = binary.BigEndian.Uint16(b[14:])
-		if d.VerifyTransport && !checksumOK(p, proto, b, wire) {
+		if d.DropBadChecksums && !checksumOK(p, proto, b, wire) {
 			return BadL4Checksum
 		}
 		captured := min(n, len(b))
@@ -517,7 +535,7 @@ func (d *Decoder) transport(p *Packet, proto uint8, b []byte, wire int) Outcome 
 			return BadL4Header
 		}
 		b = b[:min(len(b), n)]
-		if d.VerifyTransport && binary.BigEndian.Uint16(b[6:]) != 0 && !checksumOK(p, proto, b, n) {
+		if d.DropBadChecksums && binary.BigEndian.Uint16(b[6:]) != 0 && !checksumOK(p, proto, b, n) {
 			return BadL4Checksum
 		}
 		p.SrcPort = binary.BigEndian.Uint16(b)

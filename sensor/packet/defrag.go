@@ -193,6 +193,9 @@ func (f *Defrag) add(p *Packet) Outcome {
 		f.poison(g)
 		return f.drop(fragOverlap)
 	case fresh == 0:
+		if !g.repeats(from, p.Payload) {
+			f.counters.Overlaps++
+		}
 		return f.drop(fragDuplicate)
 	case overlap:
 		f.counters.Overlaps++

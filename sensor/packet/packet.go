@@ -35,16 +35,17 @@ type Packet struct {
 	EtherType      uint16 // of what was decoded last; 0 for an 802.3 frame without SNAP
 
 	// IP, of the innermost header where IP is carried in IP.
-	IPVersion uint8 // 4, 6, or 0 for none
-	Proto     uint8 // IP protocol number above the last header that was read
-	TTL       uint8 // IPv4 time to live, IPv6 hop limit
-	TOS       uint8 // IPv4 type of service, IPv6 traffic class
-	Tunnel    Tunnel
-	Truncated bool // fewer bytes were captured than the headers promise
-	Fragment  bool // a fragment; has neither ports nor flags, Payload is its part of the IP payload
-	Fragments int  // how many fragments the datagram was put together from, 0 if it was never cut
-	IPLen     int  // length of the IP datagram, headers included
-	Src, Dst  netip.Addr
+	IPVersion   uint8 // 4, 6, or 0 for none
+	Proto       uint8 // IP protocol number above the last header that was read
+	TTL         uint8 // IPv4 time to live, IPv6 hop limit
+	TOS         uint8 // IPv4 type of service, IPv6 traffic class
+	Tunnel      Tunnel
+	BadChecksum bool // the checksum of an IPv4 header is wrong
+	Truncated   bool // fewer bytes were captured than the headers promise
+	Fragment    bool // a fragment; has neither ports nor flags, Payload is its part of the IP payload
+	Fragments   int  // how many fragments the datagram was put together from, 0 if it was never cut
+	IPLen       int  // length of the IP datagram, headers included
+	Src, Dst    netip.Addr
 
 	// SrcPort and DstPort are set for TCP, UDP and SCTP. For ICMP and ICMPv6
 	// they pair requests with replies as Zeek does: SrcPort is the type, and
@@ -63,8 +64,8 @@ type Packet struct {
 	// len(Payload) when the capture cut the packet.
 	PayloadLen int
 
-	frag      fragment
-	depth     uint8 // IP headers and nested frames read so far
+	frag  fragment
+	depth uint8 // IP headers and nested frames read so far
 }
 
 // TCP is a TCP header (RFC 9293, section 3.1). It is set if Proto is 6.
@@ -193,10 +194,10 @@ const (
 	TruncatedIP                    // ends within the IP header or an extension header
 	BadIPHeader                    // wrong version, or lengths that contradict each other
 	BadIPLength                    // the IP header promises more than was on the wire
-	BadIPChecksum                  // the IPv4 header's checksum is wrong
+	BadIPChecksum                  // the IPv4 header's checksum is wrong; only if Decoder.DropBadChecksums
 	TruncatedL4                    // captured only up to within the transport header
 	BadL4Header                    // no room for the transport header, or lengths that contradict each other
-	BadL4Checksum                  // TCP or UDP checksum is wrong; only if the decoder is told to verify it
+	BadL4Checksum                  // TCP or UDP checksum is wrong; only if Decoder.DropBadChecksums
 	TooDeep                        // more tags, extension headers or nested IP headers than the decoder follows
 	FragmentDropped                // a fragment that cannot belong to a datagram; Defrag.Counters says why
 	numOutcomes
