@@ -53,9 +53,9 @@ type Rule struct {
 
 // Technique is one of MITRE ATT&CK.
 type Technique struct {
-	ID      string // T0855, T1110.001
-	Name    string
-	Tactics []string // names as ATT&CK writes them: "Impair Process Control"
+	ID      string   `json:"id"` // T0855, T1110.001
+	Name    string   `json:"name"`
+	Tactics []string `json:"tactics"` // names as ATT&CK writes them: "Impair Process Control"
 }
 
 // Indicator is what a reputation list says of a value that was seen.

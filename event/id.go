@@ -22,6 +22,23 @@ type ID [16]byte
 // String returns 32 lower-case hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
+// MarshalText implements encoding.TextMarshaler; an unset ID is empty.
+func (id ID) MarshalText() ([]byte, error) {
+	if id.IsZero() {
+		return nil, nil
+	}
+	return []byte(id.String()), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(b []byte) (err error) {
+	*id = ID{}
+	if len(b) > 0 {
+		*id, err = ParseID(string(b))
+	}
+	return err
+}
+
 // Time is the time that the ID carries, in whole milliseconds.
 func (id ID) Time() time.Time {
 	var b [8]byte

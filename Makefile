@@ -1,0 +1,103 @@
+# Tocsin. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LISTEN   ?= 127.0.0.1:8080
+DATA     ?= data
+SCENARIO ?= intrusion
+CACHE    := .cache
+WEB      := console/web
+SCENE    := testdata/scenarios/$(SCENARIO)
+
+# Debian packages: to build and run, and more to test.
+DEBS_BUILD := gcc libc6-dev libpcap-dev ca-certificates
+DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 procps
+DEBS_BENCH := $(DEBS_TEST) tcpdump softflowd
+
+export CGO_ENABLED := 1
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: run
+run: setup build ## build, replay the recorded intrusion, and show it at http://LISTEN (SCENARIO=, LISTEN=, DATA=)
+	bin/tocsin run $(addprefix -r ,$(sort $(wildcard $(SCENE)/*.pcap*))) \
+		--assets $(SCENE)/assets.yml $(if $(wildcard $(SCENE)/reputation.csv),--intel $(SCENE)/reputation.csv) \
+		--data $(DATA) --listen $(LISTEN)
+
+.PHONY: build
+build: web ## bin/tocsin, with the console inside
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/tocsin ./cmd/tocsin
+
+.PHONY: web
+web: $(WEB)/dist/index.html ## the console's page
+
+$(WEB)/dist/index.html: $(CACHE)/npm $(shell find $(WEB)/src $(WEB)/index.html $(WEB)/vite.config.ts -type f 2>/dev/null)
+	cd $(WEB) && npm run --silent build
+
+$(CACHE)/npm: $(WEB)/package-lock.json | setup
+	cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error
+	@mkdir -p $(@D) && touch $@
+
+.PHONY: setup
+setup: ## install what building needs
+	@deployments/setup $(DEBS_BUILD)
+
+.PHONY: setup-test
+setup-test: $(CACHE)/npm $(CACHE)/venv
+	@deployments/setup $(DEBS_TEST)
+
+# STIX bundles are checked by the public validator.
+$(CACHE)/venv: internal/requirements.txt | setup
+	@deployments/setup $(DEBS_TEST)
+	@mkdir -p $(@D) && rm -rf $@
+	python3 -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check -r internal/requirements.txt
+
+.PHONY: test
+test: setup-test lint build ## everything that must hold: linters, Go tests, pages in a browser
+	TOCSIN_STIX_VALIDATOR=$(CURDIR)/$(CACHE)/venv/bin/stix2_validator TOCSIN_TSHARK=$$(command -v tshark) \
+		go test -timeout 20m ./...
+	go test -race -timeout 20m ./event ./bus/... ./sensor ./correlator ./correlator/window
+	cd $(WEB) && npm run --silent test && npm run --silent e2e
+
+.PHONY: lint
+lint: $(CACHE)/npm $(WEB)/dist/index.html ## gofmt, vet, staticcheck; types and style of the page
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt on these files" >&2; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	cd $(WEB) && npm run --silent check
+
+.PHONY: corpus
+corpus: ## compare with what other tools say of foreign captures (CORPUS=folder)
+	@test -f "$(CORPUS)/cases.jsonl" || { echo "make corpus: CORPUS=$(CORPUS) holds no cases.jsonl; give the folder of the captures" >&2; exit 2; }
+	TOCSIN_CORPUS=$(abspath $(CORPUS)) go test -timeout 30m -run Corpus ./...
+
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go | sed 's/func //' | sort -u | while read -r target; do \
+			echo "$$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+		done; done
+
+.PHONY: bench
+bench: build ## speed and memory, beside packaged peers
+	@deployments/setup $(DEBS_BENCH)
+	testdata/bench/run
+
+.PHONY: record
+record: ## record the scenarios again (root; makes network namespaces)
+	testdata/range/record $(SCENARIO)
+
+.PHONY: generate
+generate: ## documents that are made from the code
+	go test ./cmd/... ./store/... ./internal/... -run 'Docs|Golden' -update
+
+.PHONY: clean
+clean: ## remove what was built; DATA stays
+	rm -rf bin $(CACHE) $(WEB)/node_modules
+	find $(WEB)/dist -mindepth 1 ! -name .gitkeep -delete

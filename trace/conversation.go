@@ -1,0 +1,326 @@
+package trace
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/query"
+)
+
+// Bounds of what one trace looks at.
+const (
+	maxHops      = 16      // of a path, each way
+	maxFlows     = 200_000 // of one address
+	maxAlerts    = 20_000  // of one address
+	maxEvidence  = 20      // identifiers listed on a hop
+	maxRejected  = 20
+	maxSteps     = 2000
+	maxBranches  = 100
+	sessionGap   = 2 * time.Minute // flows closer than this are one conversation
+	aftermath    = 5 * time.Minute // how long after a session its effects are taken for its own
+	manyClients  = 8               // sources of a service that make it public
+	oftenBefore  = 3               // earlier conversations that make a pair usual
+	acceptedFrom = 0.5             // confidence from which a hop is taken
+)
+
+// host is what the store knows of one address, gathered once.
+type host struct {
+	addr    netip.Addr
+	in, out []*conversation // by start
+	alerts  []*event.Alert  // by ID, in which it is a source or a target
+	node    Node
+	cut     bool // there was more than the bounds allow
+}
+
+// conversation is a run of flows between two addresses on one service.
+type conversation struct {
+	from, to    netip.Addr
+	port        uint16
+	transport   string
+	service     string
+	start, end  time.Time
+	tallies     []tally // by sensor
+	established bool
+	evidence    []event.ID // earliest flows and transactions
+	earlier     int        // conversations of the same pair and service before
+	clients     int        // sources that use this service of this host
+	logins      int        // successful, as far as an encrypted protocol shows
+	failures    int
+	writes      int // changes to an industrial process
+}
+
+// tally is what one sensor saw of a conversation. Sensors see the same flow,
+// so their tallies are compared, never added.
+type tally struct {
+	sensor string
+	flows  int
+	bytes  uint64
+}
+
+func (c *conversation) tallyOf(sensor string) *tally {
+	for i := range c.tallies {
+		if c.tallies[i].sensor == sensor {
+			return &c.tallies[i]
+		}
+	}
+	c.tallies = append(c.tallies, tally{sensor: sensor})
+	return &c.tallies[len(c.tallies)-1]
+}
+
+func (c *conversation) flows() (n int) {
+	for _, t := range c.tallies {
+		n = max(n, t.flows)
+	}
+	return n
+}
+
+func (c *conversation) bytes() (n uint64) {
+	for _, t := range c.tallies {
+		n = max(n, t.bytes)
+	}
+	return n
+}
+
+func (c *conversation) sensors() []string {
+	var names []string
+	for _, t := range c.tallies {
+		names = append(names, t.sensor)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (c *conversation) note(id event.ID) {
+	if len(c.evidence) < maxEvidence && !slices.Contains(c.evidence, id) {
+		c.evidence = append(c.evidence, id)
+	}
+}
+
+// service names one service of one pair, seen from one side.
+type service struct {
+	peer      netip.Addr
+	outbound  bool
+	port      uint16
+	transport string
+}
+
+// flow is what is kept of a flow event until conversations are made of it.
+type flow struct {
+	id          event.ID
+	sensor      string
+	start, end  time.Time
+	bytes       uint64
+	established bool
+	service     string
+}
+
+// fact is a transaction that says something about the conversation it is in.
+type fact struct {
+	id            event.ID
+	at            time.Time
+	login, failed bool
+	write         bool
+}
+
+var (
+	refOutcome   = event.Resolve("event.outcome")
+	refOperation = event.Resolve("ics.operation")
+)
+
+// load gathers what the store knows of an address between two times.
+func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
+	if h, ok := b.hosts[addr]; ok {
+		return h, nil
+	}
+	h := &host{addr: addr, node: Node{Address: addr}}
+	b.hosts[addr] = h
+	flows := map[service][]flow{}
+	facts := map[service][]fact{}
+	total := 0
+	is := query.Literal{Text: addr.String(), Quoted: true, V: event.IP(addr)}
+	q := store.Query{
+		Set: store.Events, From: b.from, To: b.to,
+		Where: query.Or{query.Compare{Field: "source.ip", Value: is}, query.Compare{Field: "destination.ip", Value: is}},
+	}
+	for e, err := range b.s.Search(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		h.meet(&e)
+		k := service{peer: e.Flow.Dst.IP, outbound: true, port: e.Flow.Dst.Port, transport: e.Get("network.transport").Str()}
+		if e.Flow.Src.IP != addr {
+			k.peer, k.outbound = e.Flow.Src.IP, false
+		}
+		if k.peer == addr || !k.peer.IsValid() {
+			continue
+		}
+		if e.Flow.Transport == event.ProtoICMP || e.Flow.Transport == event.ProtoICMPv6 {
+			k.port = 0 // the code of a message is no service
+		}
+		switch e.Kind {
+		case event.KindFlow:
+			if total++; total > maxFlows {
+				h.cut = true
+				continue
+			}
+			flows[k] = append(flows[k], flow{
+				id: e.ID, sensor: e.Sensor, start: e.Flow.Start, end: e.Flow.End, service: e.Flow.Service,
+				bytes:       e.Flow.Src.Bytes + e.Flow.Dst.Bytes,
+				established: e.Flow.Src.Payload > 0 && e.Flow.Dst.Payload > 0,
+			})
+		default:
+			f := fact{id: e.ID, at: e.Time}
+			if v, ok := e.Lookup(refOutcome); ok {
+				f.login, f.failed = v.Str() == "success", v.Str() == "failure"
+			}
+			if v, ok := e.Lookup(refOperation); ok {
+				switch v.Str() {
+				case "write", "control", "program", "mode", "firmware":
+					f.write = true
+				}
+			}
+			if f.login || f.failed || f.write {
+				facts[k] = append(facts[k], f)
+			}
+		}
+	}
+	for k, fs := range flows {
+		cs := conversations(addr, k, fs, facts[k])
+		if k.outbound {
+			h.out = append(h.out, cs...)
+		} else {
+			h.in = append(h.in, cs...)
+		}
+	}
+	slices.SortFunc(h.in, compareConversations)
+	slices.SortFunc(h.out, compareConversations)
+	countClients(h.in)
+	return h, b.loadAlerts(ctx, h)
+}
+
+// meet learns an address's name and zone from what enrichment said of it.
+func (h *host) meet(e *event.Event) {
+	side := "source"
+	if e.Flow.Src.IP != h.addr {
+		side = "destination"
+	}
+	if h.node.Name == "" {
+		h.node.Name = e.Get("tocsin." + side + ".name").Str()
+	}
+	if h.node.Zone == "" {
+		h.node.Zone = e.Get("tocsin." + side + ".zone").Str()
+	}
+	if start := cmp.Or(e.Flow.Start, e.Time); h.node.First.IsZero() || start.Before(h.node.First) {
+		h.node.First = start
+	}
+	if e.Time.After(h.node.Last) {
+		h.node.Last = e.Time
+	}
+}
+
+// conversations joins the flows of one service that follow each other closely.
+func conversations(addr netip.Addr, k service, fs []flow, facts []fact) []*conversation {
+	slices.SortFunc(fs, func(a, b flow) int { return cmp.Or(a.start.Compare(b.start), a.id.Compare(b.id)) })
+	var cs []*conversation
+	var c *conversation
+	for _, f := range fs {
+		if c == nil || f.start.Sub(c.end) > sessionGap {
+			c = &conversation{from: k.peer, to: addr, port: k.port, transport: k.transport, start: f.start, end: f.end, earlier: len(cs)}
+			if k.outbound {
+				c.from, c.to = addr, k.peer
+			}
+			cs = append(cs, c)
+		}
+		if f.end.After(c.end) {
+			c.end = f.end
+		}
+		c.established = c.established || f.established
+		c.service = cmp.Or(c.service, f.service)
+		t := c.tallyOf(f.sensor)
+		t.flows++
+		t.bytes += f.bytes
+		c.note(f.id)
+	}
+	for _, f := range facts {
+		for _, c := range cs {
+			if f.at.Before(c.start) || f.at.After(c.end) {
+				continue
+			}
+			switch {
+			case f.login:
+				c.logins++
+			case f.failed:
+				c.failures++
+			}
+			if f.write {
+				c.writes++
+			}
+			c.note(f.id)
+			break
+		}
+	}
+	return cs
+}
+
+func compareConversations(a, b *conversation) int {
+	return cmp.Or(a.start.Compare(b.start), a.from.Compare(b.from), a.to.Compare(b.to), cmp.Compare(a.port, b.port), cmp.Compare(a.transport, b.transport))
+}
+
+// countClients notes how many sources were answered by each service of a host.
+func countClients(in []*conversation) {
+	type key struct {
+		port      uint16
+		transport string
+	}
+	sources := map[key]map[netip.Addr]bool{}
+	for _, c := range in {
+		k := key{c.port, c.transport}
+		if sources[k] == nil {
+			sources[k] = map[netip.Addr]bool{}
+		}
+		if c.established {
+			sources[k][c.from] = true
+		}
+	}
+	for _, c := range in {
+		c.clients = len(sources[key{c.port, c.transport}])
+	}
+}
+
+func (b *builder) loadAlerts(ctx context.Context, h *host) error {
+	is := query.Literal{Text: h.addr.String(), Quoted: true, V: event.IP(h.addr)}
+	q := store.Query{
+		Set: store.Alerts, From: b.from, To: b.to, Limit: maxAlerts,
+		Where: query.Or{query.Compare{Field: "tocsin.alert.source", Value: is}, query.Compare{Field: "tocsin.alert.target", Value: is}},
+	}
+	for e, err := range b.s.Search(ctx, q) {
+		if err != nil {
+			return err
+		}
+		a, err := event.AlertOf(&e)
+		if err != nil {
+			return err
+		}
+		if a.Triage.Verdict == "false_positive" {
+			continue
+		}
+		h.alerts = append(h.alerts, &a)
+	}
+	return nil
+}
+
+// about returns the alerts about what one address did to another.
+func (h *host) about(from, to netip.Addr) []*event.Alert {
+	var as []*event.Alert
+	for _, a := range h.alerts {
+		if slices.Contains(a.Sources, from) && slices.Contains(a.Targets, to) {
+			as = append(as, a)
+		}
+	}
+	return as
+}
