@@ -1,0 +1,404 @@
+package flow
+
+import (
+	"hash/maphash"
+	"time"
+
+	"github.com/tocsin/tocsin/sensor/packet"
+)
+
+const (
+	second = int64(time.Second)
+	// chunk is how many records are allocated at a time.
+	chunk = 256
+	// wheelSize is how many seconds ahead the wheel reaches. What is due later
+	// waits in its last slot and is put back from there.
+	wheelSize = 1024
+)
+
+// list is a list of records, first come first; slots plus one, 0 for none.
+type list struct{ first, last uint32 }
+
+// Counters are a table's account: Created = Ended + Evicted + Live.
+type Counters struct {
+	Created uint64
+	Ended   uint64 // ended for their own reasons
+	Evicted uint64 // ended early because the table was full
+	Interim uint64 // interim reports
+	Live    uint64
+}
+
+// Table holds the flows that are alive. It is for one goroutine.
+//
+// Flows are found through an open-addressing index whose entries hold half of
+// the hash, so that a look-up mostly touches one line of the index and one
+// record. The hash is seeded anew in each process, against those who would
+// choose colliding ports; nothing that a table reports depends on it.
+type Table struct {
+	cfg    Config
+	report func(*Record, Reason)
+	seed   maphash.Seed
+
+	index  []uint64 // hash<<32 | slot+1, or 0
+	mask   uint32
+	chunks [][]Record
+	fresh  uint32 // slots never used
+	free   uint32 // first free slot plus one
+	live   int
+
+	now      int64 // nanoseconds on the caller's clock
+	tick     int64 // second up to which the wheel was turned
+	wheel    [wheelSize]list
+	occupied [wheelSize / 64]uint64
+
+	tcpServers, udpServers [1024]uint64
+	counters               Counters
+}
+
+// New returns a table that calls report for each flow that ends and for each
+// interim report. The record is valid until report returns.
+func New(cfg Config, report func(*Record, Reason)) *Table {
+	t := &Table{cfg: cfg, report: report, seed: maphash.MakeSeed(), index: make([]uint64, 512), mask: 511}
+	for _, p := range cfg.TCPServers {
+		t.tcpServers[p/64] |= 1 << (p % 64)
+	}
+	for _, p := range cfg.UDPServers {
+		t.udpServers[p/64] |= 1 << (p % 64)
+	}
+	return t
+}
+
+// Counters returns the account so far.
+func (t *Table) Counters() Counters {
+	c := t.counters
+	c.Live = uint64(t.live)
+	return c
+}
+
+func (t *Table) at(slot uint32) *Record { return &t.chunks[slot/chunk][slot%chunk] }
+
+// Advance sets the clock, in nanoseconds from any beginning; it never goes
+// back. With each full second, flows that are due are ended or reported.
+func (t *Table) Advance(now int64) {
+	if now <= t.now {
+		return
+	}
+	t.now = now
+	to := now / second
+	if to <= t.tick {
+		return
+	}
+	from := max(t.tick+1, to-wheelSize+1) // once around is everything
+	t.tick = to
+	for s := from; s <= to; s++ {
+		t.turn(int(s % wheelSize))
+	}
+}
+
+// turn deals with the flows of one wheel slot.
+func (t *Table) turn(w int) {
+	if t.occupied[w/64]&(1<<(w%64)) == 0 {
+		return
+	}
+	slot := t.wheel[w].first
+	t.wheel[w] = list{}
+	t.occupied[w/64] &^= 1 << (w % 64)
+	end := t.tick * second
+	for slot != 0 {
+		r := t.at(slot - 1)
+		slot = r.next
+		r.prev, r.next = 0, 0
+		if t.deadline(r) <= end {
+			t.remove(r)
+			t.finish(r, Idle)
+			continue
+		}
+		if r.active <= end {
+			for r.active <= end {
+				r.active += int64(t.cfg.Active)
+			}
+			if n := r.sides[0].packets + r.sides[1].packets; n != r.reported {
+				r.reported = n
+				t.counters.Interim++
+				t.report(r, Active)
+				r.Reports++
+			}
+		}
+		t.schedule(r)
+	}
+}
+
+// deadline is when a flow is over if nothing else comes.
+func (t *Table) deadline(r *Record) int64 {
+	switch r.key.proto {
+	case packet.ProtoTCP:
+		switch {
+		case r.closed:
+			return r.closedAt + int64(t.cfg.TCPClosed)
+		case r.attempt():
+			return r.firstTick + int64(t.cfg.TCPAttempt)
+		}
+		return r.now + int64(t.cfg.TCPInactive)
+	case packet.ProtoUDP:
+		return r.now + int64(t.cfg.UDP)
+	case packet.ProtoICMP, packet.ProtoICMPv6:
+		return r.now + int64(t.cfg.ICMP)
+	}
+	return r.now + int64(t.cfg.Other)
+}
+
+// schedule puts a flow into the wheel slot of the second when it is next due.
+// Packets do not move it: when the slot's turn comes, it is seen that the
+// deadline has moved on.
+func (t *Table) schedule(r *Record) {
+	due := (min(t.deadline(r), r.active) + second - 1) / second
+	due = min(max(due, t.tick+1), t.tick+wheelSize-1)
+	r.due = due
+	w := int(due % wheelSize)
+	l := &t.wheel[w]
+	r.prev, r.next = l.last, 0
+	if l.last != 0 {
+		t.at(l.last - 1).next = r.Slot + 1
+	} else {
+		l.first = r.Slot + 1
+	}
+	l.last = r.Slot + 1
+	t.occupied[w/64] |= 1 << (w % 64)
+}
+
+func (t *Table) unschedule(r *Record) {
+	w := int(r.due % wheelSize)
+	l := &t.wheel[w]
+	if r.next != 0 {
+		t.at(r.next - 1).prev = r.prev
+	} else {
+		l.last = r.prev
+	}
+	if r.prev != 0 {
+		t.at(r.prev - 1).next = r.next
+	} else {
+		l.first = r.next
+	}
+	if l.first == 0 {
+		t.occupied[w/64] &^= 1 << (w % 64)
+	}
+	r.prev, r.next = 0, 0
+}
+
+// Packet counts a packet of an IP protocol to its flow, which it begins if
+// there is none. It returns the flow and the side that sent the packet.
+func (t *Table) Packet(p *packet.Packet) (*Record, int) {
+	k, s := makeKey(p)
+	hash := uint32(maphash.Comparable(t.seed, k))
+	r := t.find(hash, &k)
+	if r != nil && (t.deadline(r) <= t.now || r.key.proto == packet.ProtoTCP && r.reuses(s, p)) {
+		t.unschedule(r)
+		t.remove(r)
+		t.finish(r, Idle)
+		r = nil
+	}
+	if r == nil {
+		r = t.create(hash, &k, s, p)
+	}
+	e := &r.sides[s]
+	e.packets++
+	e.bytes += uint64(p.IPLen)
+	e.payload += uint64(p.PayloadLen)
+	r.now = t.now
+	if at := p.Time.UnixNano(); at > r.last && !(r.sides[0].tcp.closed && r.sides[1].tcp.closed) {
+		r.last = at
+	}
+	switch r.key.proto {
+	case packet.ProtoTCP:
+		if r.tcp(s, p) && !r.closed {
+			r.closed, r.closedAt = true, t.now
+			t.unschedule(r)
+			t.schedule(r)
+		}
+	case packet.ProtoUDP:
+		if e.packets == 1 {
+			r.letter(s, 'D')
+		}
+	}
+	return r, s
+}
+
+func (t *Table) find(hash uint32, k *key) *Record {
+	for i := hash & t.mask; ; i = (i + 1) & t.mask {
+		e := t.index[i]
+		if e == 0 {
+			return nil
+		}
+		if uint32(e>>32) == hash {
+			if r := t.at(uint32(e) - 1); r.key == *k {
+				return r
+			}
+		}
+	}
+}
+
+func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
+	if t.live >= t.cfg.MaxFlows {
+		t.evict()
+	}
+	slot := t.fresh
+	if t.free != 0 {
+		slot = t.free - 1
+		t.free = t.at(slot).next
+	} else {
+		if slot%chunk == 0 {
+			t.chunks = append(t.chunks, make([]Record, chunk))
+		}
+		t.fresh++
+	}
+	if 4*(t.live+1) > 3*len(t.index) {
+		t.grow()
+	}
+	t.insert(hash, slot)
+	t.live++
+	t.counters.Created++
+
+	at := p.Time.UnixNano()
+	r := t.at(slot)
+	*r = Record{
+		Slot: slot, key: *k, orig: uint8(s), hash: hash, used: true,
+		start: at, last: at, firstTick: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
+	}
+	r.sides[s].mac, r.sides[s^1].mac = p.SrcMAC, p.DstMAC
+	if t.backwards(p) {
+		r.flip()
+	}
+	t.schedule(r)
+	return r
+}
+
+// backwards reports whether a first packet seems to come from the responder:
+// it did not open a connection, and its sender has the port of a service.
+// Zeek guesses the same way.
+func (t *Table) backwards(p *packet.Packet) bool {
+	switch p.Proto {
+	case packet.ProtoTCP:
+		if p.TCP.Flags&(packet.SYN|packet.ACK) == packet.SYN || !has(&t.tcpServers, p.SrcPort) {
+			return false
+		}
+		if has(&t.tcpServers, p.DstPort) {
+			// Between two services the smaller number is the older one; but
+			// a SYN-ACK may be a probe.
+			return p.TCP.Flags&packet.SYN == 0 && p.SrcPort < p.DstPort
+		}
+		return true
+	case packet.ProtoUDP:
+		return has(&t.udpServers, p.SrcPort) && !has(&t.udpServers, p.DstPort)
+	}
+	return false
+}
+
+func has(set *[1024]uint64, port uint16) bool { return set[port/64]&(1<<(port%64)) != 0 }
+
+// insert enters a slot into the index, which has room.
+func (t *Table) insert(hash, slot uint32) {
+	i := hash & t.mask
+	for t.index[i] != 0 {
+		i = (i + 1) & t.mask
+	}
+	t.index[i] = uint64(hash)<<32 | uint64(slot+1)
+}
+
+func (t *Table) grow() {
+	old := t.index
+	t.index = make([]uint64, 2*len(old))
+	t.mask = uint32(len(t.index) - 1)
+	for _, e := range old {
+		if e != 0 {
+			t.insert(uint32(e>>32), uint32(e)-1)
+		}
+	}
+}
+
+// remove takes a flow out of the index and moves up those behind it that it
+// kept from their places.
+func (t *Table) remove(r *Record) {
+	i := r.hash & t.mask
+	for uint32(t.index[i]) != r.Slot+1 {
+		i = (i + 1) & t.mask
+	}
+	for j := i; ; {
+		j = (j + 1) & t.mask
+		e := t.index[j]
+		if e == 0 {
+			break
+		}
+		if home := uint32(e>>32) & t.mask; (j-home)&t.mask >= (j-i)&t.mask {
+			t.index[i] = e
+			i = j
+		}
+	}
+	t.index[i] = 0
+}
+
+// finish reports a flow that is out of the index and the wheel, and frees it.
+// A connection that was closed ended for that, whatever found it.
+func (t *Table) finish(r *Record, why Reason) {
+	if r.closed {
+		why = Fin
+		if r.sides[0].tcp.state == reset || r.sides[1].tcp.state == reset {
+			why = Rst
+		}
+	}
+	if why == Evicted {
+		t.counters.Evicted++
+	} else {
+		t.counters.Ended++
+	}
+	t.live--
+	t.report(r, why)
+	r.used = false
+	r.next = t.free
+	t.free = r.Slot + 1
+}
+
+// maxTries is for how many flows an eviction sees that their deadline has
+// moved on before it takes the next one anyway.
+const maxTries = 8
+
+// evict ends the flow that is due soonest.
+func (t *Table) evict() {
+	for tries := 0; ; tries++ {
+		r := t.soonest()
+		t.unschedule(r)
+		if tries < maxTries && (min(t.deadline(r), r.active)+second-1)/second > r.due && r.due < t.tick+wheelSize-1 {
+			t.schedule(r)
+			continue
+		}
+		t.remove(r)
+		t.finish(r, Evicted)
+		return
+	}
+}
+
+// soonest returns the flow that has waited longest in the first wheel slot that
+// has any. There is one, as MaxFlows is at least one.
+func (t *Table) soonest() *Record {
+	w := int((t.tick + 1) % wheelSize)
+	for {
+		if t.occupied[w/64]&^(1<<(w%64)-1) == 0 {
+			w = (w/64*64 + 64) % wheelSize
+			continue
+		}
+		for t.wheel[w].first == 0 {
+			w++
+		}
+		return t.at(t.wheel[w].first - 1)
+	}
+}
+
+// Close ends all flows.
+func (t *Table) Close() {
+	for slot := range t.fresh {
+		if r := t.at(slot); r.used {
+			t.unschedule(r)
+			t.remove(r)
+			t.finish(r, EOF)
+		}
+	}
+}
