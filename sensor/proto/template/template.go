@@ -34,7 +34,7 @@ var Protocol = proto.Protocol{
 		{Name: "ident.system", Type: event.Keyword, Help: "Operating system that the answer claims.", Class: event.ClassTechnical},
 		{Name: "ident.error", Type: event.Keyword, Help: "Reason why there is no name: NO-USER, HIDDEN-USER, …", Class: event.ClassTechnical},
 		{Name: "user.name", Type: event.Keyword, Help: "Name of the user.", Class: event.ClassPersonal},
-		{Name: "tocsin.protocol.anomaly", Type: event.Keyword, Help: "What is odd about the transaction: unsolicited_response, no_response, …", Class: event.ClassTechnical},
+		proto.Anomaly,
 	},
 }
 

@@ -1,0 +1,31 @@
+package proto
+
+import "github.com/tocsin/tocsin/event"
+
+// ICSFields documents the fields that industrial protocols share: one flat
+// record per transaction, the request together with its response.
+var ICSFields = []event.FieldDoc{
+	{Name: "event.outcome", Type: event.Keyword, Help: "success, failure, or unknown where nobody answered.", Class: event.ClassTechnical},
+	{Name: "ics.protocol", Type: event.Keyword, Help: "Industrial protocol: modbus, dnp3, iec104, …", Class: event.ClassTechnical},
+	{Name: "ics.operation", Type: event.Keyword, Help: "What kind of act it is: read, write, control, program, upload, mode, firmware, diagnose, discover, report, time, session, auth.", Class: event.ClassTechnical},
+	{Name: "ics.function.code", Type: event.Long, Help: "Number of the function on the wire.", Class: event.ClassTechnical},
+	{Name: "ics.function.name", Type: event.Keyword, Help: "Name of the function.", Class: event.ClassTechnical},
+	{Name: "ics.unit", Type: event.Long, Help: "Device behind the address: unit, station or slave number.", Class: event.ClassTopology},
+	{Name: "ics.objects", Type: event.Nested, Help: "What was read or written.", Class: event.ClassProcess},
+	{Name: "ics.objects.address", Type: event.Long, Help: "Number of the object within its type.", Class: event.ClassProcess},
+	{Name: "ics.objects.type", Type: event.Keyword, Help: "Kind of object: coil, discrete_input, input_register, holding_register, …", Class: event.ClassProcess},
+	{Name: "ics.objects.value", Type: event.Double, Help: "Value that was read, or that was to be written; a binary object is 0 or 1.", Class: event.ClassProcess},
+	{Name: "ics.objects.old_value", Type: event.Double, Help: "Value that the same flow last saw before a write.", Class: event.ClassProcess},
+	{Name: "ics.status.code", Type: event.Long, Help: "Result that the device answered; 0 is success.", Class: event.ClassTechnical},
+	{Name: "ics.status.name", Type: event.Keyword, Help: "Name of the result.", Class: event.ClassTechnical},
+	{Name: "ics.latency", Type: event.Long, Help: "From the request to its answer, in nanoseconds.", Class: event.ClassTechnical},
+	Anomaly,
+}
+
+// Anomaly documents what parsers find odd: a list of keywords, the same word
+// for the same oddity in every protocol.
+var Anomaly = event.FieldDoc{
+	Name: "tocsin.protocol.anomaly", Type: event.Keyword,
+	Help:  "What is odd about the transaction: unsolicited_response, no_response, length_mismatch, unknown_function, …",
+	Class: event.ClassTechnical,
+}

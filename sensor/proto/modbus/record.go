@@ -1,0 +1,380 @@
+package modbus
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/proto"
+)
+
+// emit makes the event of a request and its response. Either may be missing:
+// r.pdu is empty of an unsolicited response, response of an unanswered request.
+func (p *parser) emit(r *request, response []byte, latency time.Duration, emit proto.Emit) {
+	p.fields = p.fields[:0]
+	asked := r.pdu
+	main := asked
+	if len(main) == 0 {
+		main = response
+	}
+	code := main[0] & 0x7f
+	name, operation := meaning(main)
+	if name == unassigned || len(asked) > 0 && asked[0] >= 0x80 {
+		r.odd |= unknownFunction
+	}
+	if p.client == proto.Resp {
+		r.odd |= reversedRoles
+	}
+
+	p.str("ics.protocol", "modbus")
+	p.str("ics.operation", operation)
+	p.num("ics.function.code", uint64(code))
+	p.str("ics.function.name", name)
+	p.num("ics.unit", uint64(r.unit))
+	p.num("modbus.transaction_id", uint64(r.tid))
+	if sub, name, ok := subfunction(main); ok {
+		p.num("modbus.subfunction.code", sub)
+		p.str("modbus.subfunction.name", name)
+	}
+
+	done := false // the device did it
+	switch {
+	case len(response) == 0:
+		p.str("event.outcome", "unknown")
+	case response[0] >= 0x80:
+		exception := uint8(0)
+		if len(response) > 1 {
+			exception = response[1]
+		}
+		p.num("modbus.exception.code", uint64(exception))
+		p.str("modbus.exception.name", exceptionName(exception))
+		p.num("ics.status.code", uint64(exception))
+		p.str("ics.status.name", exceptionName(exception))
+		p.str("event.outcome", "failure")
+	default:
+		done = true
+		p.num("ics.status.code", 0)
+		p.str("ics.status.name", "ok")
+		p.str("event.outcome", "success")
+	}
+	if len(response) > 0 && len(asked) > 0 {
+		p.num("ics.latency", uint64(max(latency, 0)))
+	}
+	var answer []byte // of the same function, no exception
+	if done && (len(asked) == 0 || response[0] == asked[0]) {
+		answer = response
+	}
+	p.content(r, asked, answer)
+	if r.odd != 0 {
+		p.add("tocsin.protocol.anomaly", r.odd.value())
+	}
+	emit(r.at, p.fields)
+}
+
+// content adds what the function is about: objects, records, identification.
+// Both asked and answer may be empty, though not both.
+func (p *parser) content(r *request, asked, answer []byte) {
+	code := uint8(0)
+	if len(asked) > 0 {
+		code = asked[0]
+	} else if len(answer) > 0 {
+		code = answer[0]
+	}
+	switch code {
+	case readCoils, readDiscreteInputs, readHoldingRegisters, readInputRegisters:
+		if len(asked) < 5 {
+			break
+		}
+		addr, n := u16(asked[1:]), u16(asked[3:])
+		p.span(addr, n)
+		p.limit(r, code, n)
+		if len(answer) > 2 {
+			p.read(r, functions[code].objects, addr, n, answer[2:])
+		}
+		return
+	case writeSingleCoil, writeSingleRegister:
+		if len(asked) >= 5 && len(answer) >= 5 && !bytes.Equal(asked[:5], answer[:5]) {
+			r.odd |= echoMismatch
+		}
+		write := asked
+		if len(asked) == 0 {
+			write = answer // an echo
+		}
+		if len(write) < 5 {
+			break
+		}
+		addr, v := u16(write[1:]), u16(write[3:])
+		if code == writeSingleCoil {
+			if v != 0 && v != 0xff00 {
+				r.odd |= invalidValue
+			}
+			v = min(v>>8, 1)
+		}
+		p.span(addr, 1)
+		p.write(r, functions[code].objects, addr, 1, func(int) uint16 { return v }, len(answer) > 0)
+		return
+	case writeMultipleCoils, writeMultipleRegisters:
+		write := asked
+		if len(asked) == 0 {
+			write = answer // says where, but not what
+		}
+		if len(write) < 5 {
+			break
+		}
+		if len(asked) >= 5 && len(answer) >= 5 && !bytes.Equal(asked[:5], answer[:5]) {
+			r.odd |= echoMismatch
+		}
+		addr, n := u16(write[1:]), u16(write[3:])
+		p.span(addr, n)
+		p.limit(r, code, n)
+		if len(asked) > 6 {
+			p.writeMany(r, functions[code].objects, addr, n, asked[6:], len(answer) > 0)
+		}
+		return
+	case maskWriteRegister:
+		write := asked
+		if len(asked) == 0 {
+			write = answer
+		}
+		if len(write) < 7 {
+			break
+		}
+		if len(asked) > 0 && len(answer) > 0 && !bytes.Equal(asked, answer) {
+			r.odd |= echoMismatch
+		}
+		addr, and, or := u16(write[1:]), u16(write[3:]), u16(write[5:])
+		p.span(addr, 1)
+		p.num("modbus.mask.and", uint64(and))
+		p.num("modbus.mask.or", uint64(or))
+		old, known := p.values[object{r.unit, holdingRegister, addr}]
+		if known || and == 0 {
+			p.write(r, holdingRegister, addr, 1, func(int) uint16 { return old&and | or&^and }, len(answer) > 0)
+		} else {
+			p.add("ics.objects", event.List(event.Object(
+				event.Field{Name: "address", Value: event.Uint(uint64(addr))},
+				event.Field{Name: "type", Value: event.Str(holdingRegister.String())})))
+		}
+		return
+	case readWriteRegisters:
+		if len(asked) < 10 {
+			break
+		}
+		addr, n := u16(asked[1:]), u16(asked[3:])
+		p.span(addr, n)
+		p.num("modbus.write.address", uint64(u16(asked[5:])))
+		p.num("modbus.write.quantity", uint64(u16(asked[7:])))
+		p.limit(r, code, n)
+		// The write comes before the read (section 6.17). The event's objects
+		// are those of the write; what is read is only remembered.
+		p.writeMany(r, holdingRegister, u16(asked[5:]), u16(asked[7:]), asked[10:], len(answer) > 0)
+		if len(answer) > 2 {
+			for i := 0; i < int(n) && 2*i+3 < len(answer); i++ {
+				p.learn(object{r.unit, holdingRegister, addr + uint16(i)}, u16(answer[2+2*i:]))
+			}
+		}
+		return
+	case readFIFOQueue:
+		if len(asked) < 3 {
+			break
+		}
+		addr := u16(asked[1:])
+		p.num("modbus.address", uint64(addr))
+		if len(answer) >= 5 {
+			n := u16(answer[3:])
+			p.num("modbus.quantity", uint64(n))
+			var list objects
+			for i := 0; i < min(int(n), maxObjects) && 2*i+6 < len(answer); i++ {
+				list.add(addr, fifo, u16(answer[5+2*i:]))
+			}
+			p.list("ics.objects", list.values)
+		}
+		return
+	case readFileRecord, writeFileRecord:
+		write := asked
+		if len(asked) == 0 {
+			write = answer
+		}
+		p.list("modbus.records", records(code, write))
+		return
+	case encapsulatedInterface:
+		if len(answer) >= 7 && answer[1] == meiDeviceID {
+			p.list("modbus.device_id", identification(answer[6:]))
+			return
+		}
+	}
+	skip := 1
+	if code == diagnostics {
+		skip = 3
+	}
+	p.hex("modbus.data", asked, skip)
+	p.hex("modbus.response_data", answer, skip)
+}
+
+// limit notes a quantity that the specification does not allow.
+func (p *parser) limit(r *request, code uint8, n uint16) {
+	if n == 0 || n > maxQuantity(code) {
+		r.odd |= invalidQuantity
+	}
+}
+
+// objects collects the list of an event. All fields lie in one array.
+type objects struct {
+	values []event.Value
+	fields []event.Field
+}
+
+func newObjects(n, fieldsEach int) objects {
+	n = min(n, maxObjects)
+	return objects{make([]event.Value, 0, n), make([]event.Field, 0, n*fieldsEach)}
+}
+
+func (o *objects) add(addr uint16, typ objectType, v uint16, more ...event.Field) {
+	start := len(o.fields)
+	o.fields = append(o.fields,
+		event.Field{Name: "address", Value: event.Uint(uint64(addr))},
+		event.Field{Name: "type", Value: event.Str(typ.String())},
+		event.Field{Name: "value", Value: event.Uint(uint64(v))})
+	o.fields = append(o.fields, more...)
+	o.values = append(o.values, event.Object(o.fields[start:len(o.fields):len(o.fields)]...))
+}
+
+// value returns object i of a row of bits or registers.
+func value(typ objectType, data []byte, i int) (v uint16, ok bool) {
+	if typ.binary() {
+		if i/8 >= len(data) {
+			return 0, false
+		}
+		return uint16(data[i/8]>>(i%8)) & 1, true
+	}
+	if 2*i+1 >= len(data) {
+		return 0, false
+	}
+	return u16(data[2*i:]), true
+}
+
+// read lists n objects that were read, and remembers them.
+func (p *parser) read(r *request, typ objectType, addr, n uint16, data []byte) {
+	list := newObjects(int(n), 3)
+	for i := range int(n) {
+		v, ok := value(typ, data, i)
+		if !ok {
+			r.odd |= lengthMismatch
+			break
+		}
+		at := addr + uint16(i)
+		if i < maxObjects {
+			list.add(at, typ, v)
+		}
+		if typ == coil || typ == holdingRegister { // the ones that can be written
+			p.learn(object{r.unit, typ, at}, v)
+		}
+	}
+	p.list("ics.objects", list.values)
+}
+
+func (p *parser) writeMany(r *request, typ objectType, addr, n uint16, data []byte, done bool) {
+	have := len(data) / 2
+	if typ.binary() {
+		have = len(data) * 8
+	}
+	if have < int(n) {
+		r.odd |= lengthMismatch
+		n = uint16(have)
+	}
+	p.write(r, typ, addr, n, func(i int) uint16 {
+		v, _ := value(typ, data, i)
+		return v
+	}, done)
+}
+
+// write lists n objects that are to be written, with what they were; if the
+// device did it, their new values are remembered.
+func (p *parser) write(r *request, typ objectType, addr, n uint16, value func(int) uint16, done bool) {
+	list := newObjects(int(n), 4)
+	for i := range int(n) {
+		v, o := value(i), object{r.unit, typ, addr + uint16(i)}
+		old, known := p.values[o]
+		switch {
+		case i >= maxObjects:
+		case known:
+			list.add(o.addr, typ, v, event.Field{Name: "old_value", Value: event.Uint(uint64(old))})
+		default:
+			list.add(o.addr, typ, v)
+		}
+		if done {
+			p.learn(o, v)
+		}
+	}
+	p.list("ics.objects", list.values)
+}
+
+// records lists the file records of a request (sections 6.14 and 6.15).
+func records(code uint8, pdu []byte) (list []event.Value) {
+	if len(pdu) < 2 {
+		return nil
+	}
+	for b := pdu[2:]; len(b) >= 7 && len(list) < maxRecords; {
+		file, number, length := u16(b[1:]), u16(b[3:]), u16(b[5:])
+		list = append(list, event.Object(
+			event.Field{Name: "file", Value: event.Uint(uint64(file))},
+			event.Field{Name: "number", Value: event.Uint(uint64(number))},
+			event.Field{Name: "length", Value: event.Uint(uint64(length))}))
+		b = b[7:]
+		if code == writeFileRecord {
+			b = b[min(2*int(length), len(b)):]
+		}
+	}
+	return list
+}
+
+// identification lists device identification objects; b begins with their number.
+func identification(b []byte) (list []event.Value) {
+	n := int(b[0])
+	for b = b[1:]; len(b) >= 2 && len(list) < min(n, maxRecords); {
+		id, size := b[0], int(b[1])
+		b = b[2:]
+		size = min(size, len(b))
+		o := append(make([]event.Field, 0, 3), event.Field{Name: "id", Value: event.Uint(uint64(id))})
+		if int(id) < len(deviceIDNames) {
+			o = append(o, event.Field{Name: "name", Value: event.Str(deviceIDNames[id])})
+		}
+		list = append(list, event.Object(append(o, event.Field{Name: "value", Value: event.Text(b[:size])})...))
+		b = b[size:]
+	}
+	return list
+}
+
+func (p *parser) span(addr, n uint16) {
+	p.num("modbus.address", uint64(addr))
+	p.num("modbus.quantity", uint64(n))
+}
+
+func (p *parser) add(name string, v event.Value) {
+	p.fields = append(p.fields, event.Field{Name: name, Value: v})
+}
+
+func (p *parser) num(name string, n uint64) { p.add(name, event.Uint(n)) }
+
+func (p *parser) str(name, s string) {
+	if s != "" {
+		p.add(name, event.Str(s))
+	}
+}
+
+func (p *parser) list(name string, vs []event.Value) {
+	if len(vs) > 0 {
+		p.add(name, event.List(vs...))
+	}
+}
+
+// hex adds the bytes of a PDU behind the first skip.
+func (p *parser) hex(name string, pdu []byte, skip int) {
+	if len(pdu) > skip {
+		b := pdu[skip:]
+		p.add(name, event.Str(hex.EncodeToString(b[:min(len(b), maxData)])))
+	}
+}
+
+func u16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
