@@ -56,7 +56,7 @@ func DefaultConfig() Config {
 		TCPServers: []uint16{21, 22, 23, 25, 53, 80, 81, 88, 102, 110, 139, 143, 389, 443, 445, 465, 502, 587, 631, 636,
 			853, 989, 990, 993, 995, 1080, 1433, 1521, 1883, 2404, 3128, 3268, 3306, 3389, 4840, 5060, 5222, 5269, 5432,
 			5900, 6379, 6667, 8000, 8080, 8443, 8883, 8888, 9200, 20000, 44818},
-		UDPServers: []uint16{53, 67, 69, 88, 123, 137, 161, 162, 389, 443, 500, 514, 1812, 1813, 2123, 2152, 2222, 3544, 4500, 4789,
+		UDPServers: []uint16{53, 67, 68, 69, 88, 123, 137, 161, 162, 389, 443, 500, 514, 1812, 1813, 2123, 2152, 2222, 3544, 4011, 4500, 4789,
 			5060, 5353, 5355, 6081, 20000, 44818, 47808},
 	}
 }
@@ -145,6 +145,9 @@ type Record struct {
 	Slot uint32
 	// Reports is how many interim reports were made.
 	Reports uint32
+	// Generation tells flows of the same ends apart that began in the same
+	// nanosecond of a coarse clock: how many came directly before.
+	Generation uint32
 
 	key        key
 	orig       uint8 // which side is the originator
@@ -192,15 +195,22 @@ func (r *Record) endpoint(side int) event.Endpoint {
 	return event.Endpoint{IP: r.addr(side), Port: r.key.port[side], MAC: s.mac}
 }
 
-// Tuple returns what every event of the flow says of it: addresses, ports,
-// start. End is the last packet so far.
+// Tuple returns what every event of the flow says of it: addresses, ports and
+// start.
 func (r *Record) Tuple() event.Flow {
 	o := int(r.orig)
 	return event.Flow{
 		Src: r.endpoint(o), Dst: r.endpoint(o ^ 1), Transport: r.key.proto,
 		VLAN: r.key.vlan, InnerVLAN: r.key.inner,
-		Start: time.Unix(0, r.start).UTC(), End: time.Unix(0, r.last).UTC(),
+		Start: time.Unix(0, r.start).UTC(),
 	}
+}
+
+// SYN returns the sequence number of the first byte that a side sends over
+// TCP, if its SYN was seen.
+func (r *Record) SYN(side int) (first uint32, ok bool) {
+	e := &r.sides[side].tcp
+	return e.start + 1, e.letters&sawSYN != 0
 }
 
 // Flow returns what a flow event says, except for CommunityID, Service and
@@ -213,6 +223,7 @@ func (r *Record) Tuple() event.Flow {
 // retransmitted bytes twice, bytes never captured not at all.
 func (r *Record) Flow() event.Flow {
 	f := r.Tuple()
+	f.End = time.Unix(0, r.last).UTC()
 	for _, x := range []struct {
 		e *event.Endpoint
 		s *side

@@ -191,14 +191,20 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 	k, s := makeKey(p)
 	hash := uint32(maphash.Comparable(t.seed, k))
 	r := t.find(hash, &k)
+	var before int64
+	var generation uint32
 	if r != nil && (t.deadline(r) <= t.now || r.key.proto == packet.ProtoTCP && r.reuses(s, p)) {
 		t.unschedule(r)
 		t.remove(r)
+		before, generation = r.start, r.Generation
 		t.finish(r, Idle)
 		r = nil
 	}
 	if r == nil {
 		r = t.create(hash, &k, s, p)
+		if r.start == before {
+			r.Generation = generation + 1
+		}
 	}
 	e := &r.sides[s]
 	e.packets++

@@ -279,7 +279,7 @@ func (r *Record) flip() {
 }
 
 // reuses reports whether a packet begins another connection between the same
-// ports: its SYN is not the one that this connection began with.
+// ports: it is over, or its SYN was another one.
 func (r *Record) reuses(s int, p *packet.Packet) bool {
 	if p.TCP.Flags&packet.SYN == 0 {
 		return false
@@ -292,7 +292,7 @@ func (r *Record) reuses(s int, p *packet.Packet) bool {
 		}
 		first = q
 	}
-	if o.closed && q.closed {
+	if o.closed || q.closed {
 		return true
 	}
 	if p.TCP.Seq == first.start {
