@@ -1,0 +1,16 @@
+// Package all lists the behaviours that are looked for.
+package all
+
+import (
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour/bruteforce"
+	"github.com/tocsin/tocsin/correlator/behaviour/scan"
+)
+
+// Detectors returns every behaviour with its defaults.
+func Detectors() []correlator.Detector {
+	return []correlator.Detector{
+		scan.Detector(scan.Config{}),
+		bruteforce.Detector(bruteforce.Config{}),
+	}
+}

@@ -1,0 +1,121 @@
+package all_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour/all"
+	"github.com/tocsin/tocsin/event"
+)
+
+// story makes events one second apart.
+type story struct {
+	events []event.Event
+}
+
+func (s *story) add(e event.Event, src, dst string, port int) {
+	e.Time = time.Unix(1_700_000_000+int64(len(s.events)), 0).UTC()
+	e.Flow.Src.IP, e.Flow.Dst.IP, e.Flow.Dst.Port = netip.MustParseAddr(src), netip.MustParseAddr(dst), uint16(port)
+	if e.Flow.Transport == 0 {
+		e.Flow.Transport = event.ProtoTCP
+	}
+	h := event.NewHasher()
+	h.Uint(uint64(len(s.events)))
+	e.ID = h.ID(e.Time)
+	s.events = append(s.events, e)
+}
+
+func flow(state string) event.Event {
+	return event.Event{Kind: event.KindFlow, Flow: event.Flow{State: state}}
+}
+
+func login(outcome string) event.Event {
+	return event.Event{Kind: "ssh", Fields: []event.Field{{Name: "event.outcome", Value: event.Str(outcome)}}}
+}
+
+func TestBehaviours(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		tell func(*story)
+		want []string // rule, group
+	}{
+		{"port scan", func(s *story) {
+			for p := range 15 {
+				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 1000+p)
+			}
+		}, []string{"tocsin-scan-ports source.ip=192.0.2.1 destination.ip=10.0.0.1"}},
+		{"host scan over IPv6", func(s *story) {
+			for n := range 10 {
+				s.add(flow("S0"), "2001:db8::1", fmt.Sprintf("fd00::%x", n+1), 502)
+			}
+		}, []string{"tocsin-scan-hosts source.ip=2001:db8::1 destination.port=502"}},
+		{"one short of a scan", func(s *story) {
+			for p := range 14 {
+				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 1000+p)
+			}
+		}, nil},
+		{"the same port again and again", func(s *story) {
+			for range 40 {
+				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 22)
+			}
+		}, nil},
+		{"many ports that answer with data", func(s *story) {
+			for p := range 40 {
+				e := flow("SF")
+				e.Flow.Src.Payload, e.Flow.Dst.Payload = 100, 1000
+				s.add(e, "192.0.2.1", "10.0.0.1", 1000+p)
+			}
+		}, nil},
+		{"guessing", func(s *story) {
+			for range 5 {
+				s.add(login("failure"), "192.0.2.1", "10.0.0.1", 22)
+			}
+		}, []string{"tocsin-bruteforce source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh"}},
+		{"guessing that works", func(s *story) {
+			for range 5 {
+				s.add(login("failure"), "192.0.2.1", "10.0.0.1", 22)
+			}
+			s.add(login("success"), "192.0.2.1", "10.0.0.1", 22)
+		}, []string{
+			"tocsin-bruteforce source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
+			"tocsin-bruteforce-success source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
+		}},
+		{"a success before failures, and a mistyped password", func(s *story) {
+			s.add(login("success"), "192.0.2.1", "10.0.0.1", 22)
+			s.add(login("failure"), "192.0.2.2", "10.0.0.1", 22)
+			s.add(login("success"), "192.0.2.2", "10.0.0.1", 22)
+		}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var s story
+			c.tell(&s)
+			k, err := correlator.New(correlator.Config{Detectors: all.Detectors()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			alerts, err := k.Process(context.Background(), s.events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for _, a := range alerts {
+				got[a.Rule.ID+" "+a.Group] = true
+				if a.Message == "" || len(a.Explain) == 0 || len(a.Techniques) == 0 {
+					t.Errorf("alert %+v does not explain itself", a)
+				}
+			}
+			for _, w := range c.want {
+				if !got[w] {
+					t.Errorf("no alert %s in %v", w, got)
+				}
+			}
+			if len(got) != len(c.want) {
+				t.Errorf("alerts %v, want %v", got, c.want)
+			}
+		})
+	}
+}

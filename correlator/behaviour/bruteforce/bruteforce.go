@@ -1,0 +1,98 @@
+// Package bruteforce finds guessing of passwords: many failed logins of one
+// source at one host, and a success that follows failures.
+package bruteforce
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/window"
+	"github.com/tocsin/tocsin/event"
+)
+
+// Config says how many are many.
+type Config struct {
+	Span     time.Duration // within which logins are counted; default 10 minutes
+	Failures int           // that make guessing; default 5
+}
+
+func (c Config) withDefaults() Config {
+	c.Span = cmp.Or(c.Span, 10*time.Minute)
+	c.Failures = cmp.Or(c.Failures, 5)
+	return c
+}
+
+var (
+	guessing = event.Technique{ID: "T1110.001", Name: "Password Guessing", Tactics: []string{"Credential Access"}}
+	valid    = event.Technique{ID: "T1078", Name: "Valid Accounts", Tactics: []string{"Initial Access", "Persistence", "Privilege Escalation", "Defense Evasion"}}
+	outcome  = event.Resolve("event.outcome")
+)
+
+// Detector returns the detector. It looks at every event that tells the
+// outcome of a login in event.outcome, whatever the protocol.
+func Detector(c Config) correlator.Detector {
+	c = c.withDefaults()
+	sum := sha256.Sum256(fmt.Appendf(nil, "bruteforce 1 %+v", c))
+	hash := hex.EncodeToString(sum[:])
+	guess := &correlator.Rule{
+		Rule:     event.Rule{ID: "tocsin-bruteforce", Name: "Password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Severity: 60, Techniques: []event.Technique{guessing},
+		Message: "{source} failed to log in to {target} {count} times",
+		Window:  window.Count("failed logins", c.Span, window.AtLeast(c.Failures)),
+	}
+	success := &correlator.Rule{
+		Rule:     event.Rule{ID: "tocsin-bruteforce-success", Name: "Login after password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Severity: 85, Techniques: []event.Technique{guessing, valid},
+		Message: "{source} logged in to {target} after failing many times",
+		Window:  &correlator.Window{Span: c.Span, New: func() correlator.Judge { return &afterFailures{need: c.Failures} }},
+	}
+	return correlator.Detector{
+		Name: "bruteforce", Rules: []*correlator.Rule{guess, success},
+		Match: func(e *event.Event, emit func(correlator.Signal)) {
+			v, ok := e.Lookup(outcome)
+			if !ok || v.Str() != "failure" && v.Str() != "success" {
+				return
+			}
+			group := "source.ip=" + e.Flow.Src.IP.String() + " destination.ip=" + e.Flow.Dst.IP.String() + " protocol=" + string(e.Kind)
+			if v.Str() == "failure" {
+				emit(correlator.Of(guess, group, e))
+			}
+			s := correlator.Of(success, group, e)
+			s.Value = v
+			emit(s)
+		},
+	}
+}
+
+// afterFailures holds where the login that asks succeeded and enough before it
+// failed.
+type afterFailures struct {
+	need, failures int
+	last           string
+}
+
+func (j *afterFailures) Add(s *correlator.Signal) {
+	j.last = s.Value.Str()
+	if j.last == "failure" {
+		j.failures++
+	}
+}
+
+func (j *afterFailures) Remove(s *correlator.Signal) {
+	if s.Value.Str() == "failure" {
+		j.failures--
+	}
+}
+
+func (j *afterFailures) Holds() bool { return j.last == "success" && j.failures >= j.need }
+
+func (j *afterFailures) Explain() event.Explain {
+	return event.Explain{
+		Field: "event.outcome", Predicate: fmt.Sprintf("success after at least %d failures", j.need),
+		Value: fmt.Sprintf("%s after %d failures", j.last, j.failures),
+	}
+}
