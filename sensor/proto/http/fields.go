@@ -1,0 +1,35 @@
+package http
+
+import "github.com/tocsin/tocsin/event"
+
+var fieldDocs = []event.FieldDoc{
+	{Name: "http.request.body.bytes", Type: event.Long, Help: "Bytes of the request's body, without the framing of chunks.", Class: event.ClassTechnical},
+	{Name: "http.request.method", Type: event.Keyword, Help: "Method, as sent.", Class: event.ClassTechnical},
+	{Name: "http.request.mime_type", Type: event.Keyword, Help: "Media type that the request claims, without parameters.", Class: event.ClassTechnical},
+	{Name: "http.request.referrer", Type: event.Keyword, Help: "Referer header, secrets masked.", Class: event.ClassPersonal},
+	{Name: "http.response.body.bytes", Type: event.Long, Help: "Bytes of the response's body, without the framing of chunks.", Class: event.ClassTechnical},
+	{Name: "http.response.mime_type", Type: event.Keyword, Help: "Media type that the response claims, without parameters.", Class: event.ClassTechnical},
+	{Name: "http.response.status_code", Type: event.Long, Help: "Status of the final response.", Class: event.ClassTechnical},
+	{Name: "http.version", Type: event.Keyword, Help: "1.0 or 1.1, as the request says.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.auth_scheme", Type: event.Keyword, Help: "Scheme of the Authorization header, such as basic; the credentials are not kept.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.forwarded_for", Type: event.IPType, Help: "Addresses that X-Forwarded-For, Forwarded or X-Real-IP name, in order.", Class: event.ClassTopology},
+	{Name: "tocsin.http.latency", Type: event.Long, Help: "From the request's first packet to the response's, nanoseconds.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.location", Type: event.Keyword, Help: "Where the response redirects to, secrets masked.", Class: event.ClassPersonal},
+	{Name: "tocsin.http.missing_bytes", Type: event.Long, Help: "Bytes of the bodies that the sensor did not see.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.request.header_count", Type: event.Long, Help: "Headers of the request.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.request.headers", Type: event.Keyword, Help: "Headers of the request as Name: value, at most 32 of 512 bytes and 8 KiB in all, secrets masked.", Class: event.ClassPersonal},
+	{Name: "tocsin.http.server", Type: event.Keyword, Help: "Server header.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.upgrade", Type: event.Keyword, Help: "Protocol that the Upgrade header names, such as websocket.", Class: event.ClassTechnical},
+	{Name: "tocsin.http.url_truncated", Type: event.Boolean, Help: "Whether the URL was longer than the 4096 bytes kept.", Class: event.ClassTechnical},
+	{Name: "tocsin.protocol.anomaly", Type: event.Keyword, Help: "What is odd about the transaction: unsolicited_response, no_response, …", Class: event.ClassTechnical},
+	{Name: "url.domain", Type: event.Keyword, Help: "Host named by the request, lower-cased.", Class: event.ClassTopology},
+	{Name: "url.extension", Type: event.Keyword, Help: "Extension of the file in the path, lower-cased, without the dot.", Class: event.ClassTechnical},
+	{Name: "url.full", Type: event.Keyword, Help: "URL put together from the host and the target, secrets masked.", Class: event.ClassPersonal},
+	{Name: "url.original", Type: event.Keyword, Help: "Target of the request as sent, secrets masked.", Class: event.ClassPersonal},
+	{Name: "url.path", Type: event.Keyword, Help: "Path as sent.", Class: event.ClassPersonal},
+	{Name: "url.port", Type: event.Long, Help: "Port, where the request names one.", Class: event.ClassTechnical},
+	{Name: "url.query", Type: event.Keyword, Help: "Query as sent, without the question mark, secrets masked.", Class: event.ClassPersonal},
+	{Name: "url.scheme", Type: event.Keyword, Help: "Scheme of the target, http where it has none.", Class: event.ClassTechnical},
+	{Name: "user.name", Type: event.Keyword, Help: "Name of the user.", Class: event.ClassPersonal},
+	{Name: "user_agent.original", Type: event.Keyword, Help: "User-Agent header.", Class: event.ClassPersonal},
+}
