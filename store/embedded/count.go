@@ -1,0 +1,325 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/query"
+)
+
+// maxGroups bounds the groups that a count keeps in memory on its way.
+const maxGroups = 1_000_000
+
+// group is one bucket while it is counted. Values are held as a comparable
+// key: event.Value is none.
+type group struct {
+	time  int64
+	value string
+}
+
+type counter struct {
+	by     store.By
+	path   query.Path
+	counts map[group]uint64
+	values map[string]event.Value
+	seen   []string
+	key    []byte
+	lone   uint64 // where neither Interval nor Field is asked for
+}
+
+func newCounter(by store.By) *counter {
+	return &counter{by: by, path: query.ResolvePath(by.Field), counts: map[group]uint64{}, values: map[string]event.Value{}}
+}
+
+// add counts n events like e at a time.
+func (c *counter) add(e *event.Event, at int64, n uint64) error {
+	var g group
+	if c.by.Interval > 0 {
+		step := int64(c.by.Interval)
+		g.time = floorDiv(at, step) * step
+	}
+	if c.by.Field == "" {
+		if c.by.Interval <= 0 {
+			c.lone += n
+			return nil
+		}
+		return c.count(g, n)
+	}
+	c.seen = c.seen[:0]
+	var err error
+	c.path.Values(e, func(v event.Value) bool {
+		c.key = append(c.key[:0], byte(v.Type()))
+		c.key = v.AppendText(c.key)
+		for _, s := range c.seen {
+			if s == string(c.key) {
+				return true
+			}
+		}
+		known, ok := c.values[string(c.key)]
+		if !ok {
+			known = ownValue(v)
+			c.values[string(c.key)] = known
+		}
+		g.value = string(c.key)
+		c.seen = append(c.seen, g.value)
+		err = c.count(g, n)
+		return err == nil
+	})
+	return err
+}
+
+func (c *counter) count(g group, n uint64) error {
+	if len(c.counts) >= maxGroups {
+		if _, ok := c.counts[g]; !ok {
+			return fmt.Errorf("more than %d groups: ask for a shorter time, a longer interval or another field", maxGroups)
+		}
+	}
+	c.counts[g] += n
+	return nil
+}
+
+func (c *counter) buckets() []store.Bucket {
+	if c.by.Interval <= 0 && c.by.Field == "" {
+		return []store.Bucket{{Count: c.lone}}
+	}
+	keep := func(string) bool { return true }
+	if c.by.Field != "" {
+		keep = c.top()
+	}
+	buckets := make([]store.Bucket, 0, len(c.counts))
+	for g, n := range c.counts {
+		if keep(g.value) {
+			b := store.Bucket{Count: n, Value: c.values[g.value]}
+			if c.by.Interval > 0 {
+				b.Time = time.Unix(0, g.time).UTC()
+			}
+			buckets = append(buckets, b)
+		}
+	}
+	slices.SortFunc(buckets, func(a, b store.Bucket) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(b.Count, a.Count), compareValues(a.Value, b.Value))
+	})
+	return buckets
+}
+
+// top chooses the values with the highest counts over all of the time.
+func (c *counter) top() func(string) bool {
+	limit := store.MaxBuckets
+	if c.by.Top > 0 {
+		limit = min(limit, c.by.Top)
+	}
+	if len(c.values) <= limit {
+		return func(string) bool { return true }
+	}
+	totals := map[string]uint64{}
+	for g, n := range c.counts {
+		totals[g.value] += n
+	}
+	order := make([]string, 0, len(totals))
+	for v := range totals {
+		order = append(order, v)
+	}
+	slices.SortFunc(order, func(a, b string) int {
+		return cmp.Or(cmp.Compare(totals[b], totals[a]), compareValues(c.values[a], c.values[b]))
+	})
+	kept := map[string]bool{}
+	for _, v := range order[:limit] {
+		kept[v] = true
+	}
+	return func(v string) bool { return kept[v] }
+}
+
+// Count implements store.Store. Buckets of time begin at multiples of
+// By.Interval since 1970; those with nothing in them are left out. Limit, After
+// and Desc say nothing to a count.
+func (s *Store) Count(ctx context.Context, q store.Query, by store.By) (buckets []store.Bucket, err error) {
+	q.Limit, q.After, q.Desc = 0, event.ID{}, false
+	err = s.view(ctx, func(tx *sql.Tx) error {
+		p, err := s.plan(tx, q)
+		if err != nil {
+			return err
+		}
+		c := newCounter(by)
+		if q.Set != store.Events {
+			if err := s.countAlerts(ctx, tx, p, c); err != nil {
+				return err
+			}
+		}
+		if q.Set != store.Alerts {
+			if minutely(q.Where, by) {
+				err = s.countMinutes(ctx, tx, p, c)
+			} else {
+				err = s.countBlocks(ctx, tx, p, c)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		buckets = c.buckets()
+		return nil
+	})
+	return buckets, err
+}
+
+func (s *Store) countAlerts(ctx context.Context, tx *sql.Tx, p *plan, c *counter) error {
+	a := &alertSource{s: s, tx: tx, p: p}
+	if err := a.fill(); err != nil {
+		return err
+	}
+	for a.more() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, err := a.take()
+		if err != nil {
+			return err
+		}
+		if err := c.add(&e, e.Time.UnixNano(), 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter) error {
+	metas, err := s.candidates(tx, p)
+	if err != nil {
+		return err
+	}
+	want := parts(0)
+	if c.by.Field != "" {
+		want = partsOf(c.by.Field)
+	}
+	if p.Where == nil {
+		// The match reads nothing: let the count read what it needs.
+		p.want = 0
+	}
+	more := want &^ p.want
+	for _, m := range metas {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b, err := s.loadBlock(tx, m)
+		if err != nil {
+			return err
+		}
+		var fault error
+		p.scan(b, func(i int, e *event.Event) {
+			if fault != nil {
+				return
+			}
+			if c.by.Field != "" && (more != 0 || p.Where == nil) {
+				b.event(i, e, p.want|want)
+			}
+			fault = c.add(e, b.time(i), 1)
+		})
+		if fault != nil {
+			return fault
+		}
+	}
+	return nil
+}
+
+// minutely reports whether the numbers of events per kind and minute answer a
+// count.
+func minutely(n query.Node, by store.By) bool {
+	if by.Field != "" && !ofKind(by.Field) || by.Interval > 0 && by.Interval%time.Minute != 0 {
+		return false
+	}
+	return aboutKind(n)
+}
+
+func aboutKind(n query.Node) bool {
+	all := func(ns []query.Node) bool {
+		return !slices.ContainsFunc(ns, func(x query.Node) bool { return !aboutKind(x) })
+	}
+	switch n := n.(type) {
+	case nil:
+		return true
+	case query.And:
+		return all(n)
+	case query.Or:
+		return all(n)
+	case query.Not:
+		return aboutKind(n.Node)
+	case query.Compare:
+		return ofKind(n.Field)
+	case query.Exists:
+		return ofKind(n.Field)
+	}
+	return false
+}
+
+// countMinutes counts whole minutes by their numbers, and what is left at both
+// ends by looking into blocks.
+func (s *Store) countMinutes(ctx context.Context, tx *sql.Tx, p *plan, c *counter) error {
+	const minute = int64(time.Minute)
+	first, last := int64(math.MinInt64), int64(math.MaxInt64) // whole minutes, [first, last)
+	if p.from != math.MinInt64 {
+		first = -floorDiv(-p.from, minute)
+	}
+	if p.to != math.MaxInt64 {
+		last = floorDiv(p.to, minute)
+	}
+	if first >= last {
+		return s.countBlocks(ctx, tx, p, c)
+	}
+	edge := func(from, to int64) error {
+		if from >= to {
+			return nil
+		}
+		part := *p
+		part.from, part.to = from, to
+		return s.countBlocks(ctx, tx, &part, c)
+	}
+	if p.from != math.MinInt64 {
+		if err := edge(p.from, first*minute); err != nil {
+			return err
+		}
+	}
+	if p.to != math.MaxInt64 {
+		if err := edge(last*minute, p.to); err != nil {
+			return err
+		}
+	}
+	// SQLite adds up the minutes of each bucket.
+	step := max(int64(c.by.Interval)/minute, 1)
+	text := `SELECT min(minute), kind, sum(events) FROM minute WHERE minute >= ? AND minute < ? GROUP BY kind`
+	args := []any{first, last}
+	if c.by.Interval > 0 {
+		// Division towards minus infinity: minutes before 1970 are rare, but counted.
+		text += `, (minute - ((minute % ?) + ?) % ?)`
+		args = append(args, step, step, step)
+	}
+	rows, err := tx.QueryContext(ctx, text, args...)
+	if err != nil {
+		return s.wrap("count", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var at, n int64
+		var kind string
+		if err := rows.Scan(&at, &kind, &n); err != nil {
+			return s.wrap("count", err)
+		}
+		e := event.Event{Kind: event.Kind(strings.Clone(kind))}
+		if !p.match(&e) {
+			continue
+		}
+		if err := c.add(&e, at*minute, uint64(n)); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return s.wrap("count", err)
+	}
+	return nil
+}

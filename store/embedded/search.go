@@ -1,0 +1,343 @@
+package embedded
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+)
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, id event.ID) (found event.Event, err error) {
+	err = s.view(ctx, func(tx *sql.Tx) error {
+		a, err := s.alert(tx, id)
+		if err == nil {
+			found = a.Event()
+			return nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return s.wrap("get", err)
+		}
+		metas, err := s.metas(tx, `r.min_id <= ? AND r.max_id >= ? AND b.min_id <= ? AND b.max_id >= ?`, id[:], id[:], id[:], id[:])
+		if err != nil {
+			return s.wrap("get", err)
+		}
+		for _, m := range metas {
+			ids, err := s.loadIDs(tx, m)
+			if err != nil {
+				return err
+			}
+			i, ok := slices.BinarySearchFunc(ids, id, event.ID.Compare)
+			if !ok {
+				continue
+			}
+			b, err := s.loadBlock(tx, m)
+			if err != nil {
+				return err
+			}
+			b.event(i, &found, allParts)
+			own(&found)
+			return nil
+		}
+		return fmt.Errorf("store %s: %s: %w", s.path, id, store.ErrNotFound)
+	})
+	return found, err
+}
+
+// Search implements store.Store. It sees one state of the store, whatever is
+// put meanwhile, until it ends.
+func (s *Store) Search(ctx context.Context, q store.Query) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
+		stopped := false
+		err := s.view(ctx, func(tx *sql.Tx) error {
+			p, err := s.plan(tx, q)
+			if err != nil {
+				return err
+			}
+			left := q.Limit
+			return s.each(ctx, tx, p, func(e *event.Event) bool {
+				stopped = !yield(*e, nil)
+				left--
+				return !stopped && left != 0
+			})
+		})
+		if err != nil && !stopped {
+			yield(event.Event{}, err)
+		}
+	}
+}
+
+// each calls fn with what matches, in order, until it returns false.
+func (s *Store) each(ctx context.Context, tx *sql.Tx, p *plan, fn func(*event.Event) bool) error {
+	metas, err := s.candidates(tx, p)
+	if err != nil {
+		return err
+	}
+	dir := 1
+	if p.Desc {
+		dir = -1
+	}
+	first := func(m *meta) event.ID {
+		if p.Desc {
+			return m.maxID
+		}
+		return m.minID
+	}
+	behind := func(id event.ID) bool { return p.After.IsZero() || dir*id.Compare(p.After) > 0 }
+	metas = slices.DeleteFunc(metas, func(m meta) bool {
+		if p.Desc {
+			return !behind(m.minID)
+		}
+		return !behind(m.maxID)
+	})
+	slices.SortFunc(metas, func(a, b meta) int { return dir * first(&a).Compare(first(&b)) })
+
+	open := sources{dir: dir}
+	if p.Set != store.Events {
+		a := &alertSource{s: s, tx: tx, p: p, at: p.After}
+		if err := a.fill(); err != nil {
+			return err
+		}
+		if a.more() {
+			heap.Push(&open, source(a))
+		}
+	}
+	for {
+		// A block is opened when the merge has come to where it begins.
+		for len(metas) > 0 && (open.Len() == 0 || dir*first(&metas[0]).Compare(open.list[0].id()) <= 0) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			b, err := s.loadBlock(tx, metas[0])
+			if err != nil {
+				return err
+			}
+			metas = metas[1:]
+			rows := p.rows(b, behind)
+			if p.Desc {
+				slices.Reverse(rows)
+			}
+			if len(rows) > 0 {
+				heap.Push(&open, source(&blockSource{b: b, rows: rows}))
+			}
+		}
+		if open.Len() == 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		top := open.list[0]
+		e, err := top.take()
+		if err != nil {
+			return err
+		}
+		if !fn(&e) {
+			return nil
+		}
+		if top.more() {
+			heap.Fix(&open, 0)
+		} else {
+			heap.Pop(&open)
+		}
+	}
+}
+
+// rows lists the rows of a block that match.
+func (p *plan) rows(b *block, behind func(event.ID) bool) []int {
+	rows := make([]int, 0, 16)
+	p.scan(b, func(i int, _ *event.Event) {
+		if behind(b.ids[i]) {
+			rows = append(rows, i)
+		}
+	})
+	return rows
+}
+
+// scan calls fn with each row that matches, and the event as far as it was read.
+func (p *plan) scan(b *block, fn func(i int, e *event.Event)) {
+	src, dst := addressSet(b, p.src), addressSet(b, p.dst)
+	var e event.Event
+	for i := range b.ids {
+		if src != nil && !src[b.col(colSrcIP)[i]] || dst != nil && !dst[b.col(colDstIP)[i]] {
+			continue
+		}
+		if t := b.time(i); !p.inTime(t) {
+			continue
+		}
+		if p.Where != nil {
+			b.event(i, &e, p.want)
+			if !p.match(&e) {
+				continue
+			}
+		}
+		fn(i, &e)
+	}
+}
+
+// addressSet answers a test for each address of the block, at its position in
+// the columns.
+func addressSet(b *block, test addressTest) []bool {
+	if test == nil {
+		return nil
+	}
+	set := make([]bool, len(b.addrs)+1)
+	for i, a := range b.addrs {
+		set[i+1] = test(a)
+	}
+	return set
+}
+
+// source is one sorted list that takes part in a merge.
+type source interface {
+	id() event.ID // of the next
+	take() (event.Event, error)
+	more() bool
+}
+
+type sources struct {
+	list []source
+	dir  int
+}
+
+func (s *sources) Len() int           { return len(s.list) }
+func (s *sources) Less(i, j int) bool { return s.dir*s.list[i].id().Compare(s.list[j].id()) < 0 }
+func (s *sources) Swap(i, j int)      { s.list[i], s.list[j] = s.list[j], s.list[i] }
+func (s *sources) Push(x any)         { s.list = append(s.list, x.(source)) }
+func (s *sources) Pop() any {
+	x := s.list[len(s.list)-1]
+	s.list = s.list[:len(s.list)-1]
+	return x
+}
+
+type blockSource struct {
+	b    *block
+	rows []int
+}
+
+func (x *blockSource) id() event.ID { return x.b.ids[x.rows[0]] }
+func (x *blockSource) more() bool   { return len(x.rows) > 0 }
+func (x *blockSource) take() (e event.Event, err error) {
+	x.b.event(x.rows[0], &e, allParts)
+	own(&e)
+	x.rows = x.rows[1:]
+	return e, nil
+}
+
+// alertSource reads alerts a page at a time.
+type alertSource struct {
+	s    *Store
+	tx   *sql.Tx
+	p    *plan
+	at   event.ID // the last one read
+	page []event.Event
+	end  bool
+}
+
+const alertPage = 256
+
+func (x *alertSource) id() event.ID { return x.page[0].ID }
+func (x *alertSource) more() bool   { return len(x.page) > 0 }
+func (x *alertSource) take() (event.Event, error) {
+	e := x.page[0]
+	x.page = x.page[1:]
+	var err error
+	if len(x.page) == 0 {
+		err = x.fill()
+	}
+	return e, err
+}
+
+func (x *alertSource) fill() error {
+	for !x.end && len(x.page) == 0 {
+		if err := x.read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *alertSource) read() error {
+	text := `SELECT id, json FROM alert WHERE time >= ? AND time < ? AND (? OR id > ?) ORDER BY id LIMIT ?`
+	if x.p.Desc {
+		text = `SELECT id, json FROM alert WHERE time >= ? AND time < ? AND (? OR id < ?) ORDER BY id DESC LIMIT ?`
+	}
+	rows, err := x.tx.Query(text, x.p.from, x.p.to, x.at.IsZero(), x.at[:], alertPage)
+	if err != nil {
+		return x.s.wrap("read alerts", err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		n++
+		var id, text sql.RawBytes
+		if err := rows.Scan(&id, &text); err != nil {
+			return x.s.wrap("read alerts", err)
+		}
+		copy(x.at[:], id)
+		var e event.Event
+		if err := x.s.alerts.Decode(text, &e); err != nil {
+			return x.s.wrap(fmt.Sprintf("table alert, %s: damaged", x.at), err)
+		}
+		if x.p.match(&e) {
+			x.page = append(x.page, e)
+		}
+	}
+	x.end = n < alertPage
+	if err := rows.Err(); err != nil {
+		return x.s.wrap("read alerts", err)
+	}
+	return nil
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, id event.ID, t event.Triage) error {
+	return s.update(ctx, "update", func(tx *sql.Tx) error {
+		a, err := s.alert(tx, id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("alert %s: %w", id, store.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		a.Triage = t
+		return s.writeAlert(tx, &a)
+	})
+}
+
+// compareValues orders values by their type, and then by what they hold.
+func compareValues(a, b event.Value) int {
+	if c := cmp.Compare(a.Type(), b.Type()); c != 0 {
+		return c
+	}
+	switch a.Type() {
+	case event.TypeInt:
+		x, _ := a.Int()
+		y, _ := b.Int()
+		return cmp.Compare(x, y)
+	case event.TypeUint:
+		x, _ := a.Uint()
+		y, _ := b.Uint()
+		return cmp.Compare(x, y)
+	case event.TypeFloat:
+		x, _ := a.Float()
+		y, _ := b.Float()
+		return cmp.Compare(x, y)
+	case event.TypeIP:
+		x, _ := a.IP()
+		y, _ := b.IP()
+		return x.Compare(y)
+	case event.TypeTime:
+		x, _ := a.Time()
+		y, _ := b.Time()
+		return x.Compare(y)
+	}
+	return cmp.Compare(a.String(), b.String())
+}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testConformance(t *testing.T, open Open) {}
