@@ -47,27 +47,44 @@ type Decoder struct {
 	// was captured.
 	DropBadChecksums bool
 
-	counts       [numOutcomes]uint64
+	seen         uint64
+	counts       [numOutcomes]uint64 // in captured packets; those of Defrag are its own
 	badChecksums uint64
 }
 
-// BadChecksums returns how many packets had a wrong IPv4 header checksum. One of
-// zero does not count: a network card was still to fill it in.
-func (d *Decoder) BadChecksums() uint64 { return d.badChecksums }
+// Counters are the account of a Decoder:
+// Seen = Decoded + Pending + the sum of Dropped.
+type Counters struct {
+	Seen         uint64
+	Decoded      uint64 // packets that were OK, or part of a datagram that was completed
+	Pending      uint64 // fragments that wait for others
+	BadChecksums uint64 // IPv4 headers with a wrong checksum, dropped or not; zero counts as not yet filled in
+	// Dropped is by the name of the outcome, or of fragments by "fragment_" and
+	// the cause in DefragCounters. Causes that did not occur are left out.
+	Dropped map[string]uint64
+}
 
-// Count returns how many packets had the outcome o.
-func (d *Decoder) Count(o Outcome) uint64 { return d.counts[o] }
-
-// Dropped returns how many packets were neither OK nor Held, by the name of
-// their outcome. Outcomes that did not occur are left out.
-func (d *Decoder) Dropped() map[string]uint64 {
-	m := make(map[string]uint64)
-	for o := Held + 1; o < numOutcomes; o++ {
-		if d.counts[o] > 0 {
-			m[o.String()] = d.counts[o]
+// Counters returns the account so far.
+func (d *Decoder) Counters() Counters {
+	c := Counters{
+		Seen:         d.seen,
+		Decoded:      d.counts[OK],
+		BadChecksums: d.badChecksums,
+		Dropped:      make(map[string]uint64),
+	}
+	for o, n := range d.counts {
+		if o := Outcome(o); n > 0 && o != OK {
+			c.Dropped[o.String()] = n
 		}
 	}
-	return m
+	if d.Defrag != nil {
+		f := d.Defrag.Counters()
+		c.Pending = f.Pending
+		for cause, n := range f.Dropped {
+			c.Dropped["fragment_"+cause] = n
+		}
+	}
+	return c
 }
 
 // Decode reads the headers of raw into p. Whatever the outcome, every field of
@@ -82,7 +99,14 @@ func (d *Decoder) Decode(p *Packet, raw *capture.Packet) Outcome {
 	if o == OK && p.Fragment && d.Defrag != nil {
 		o = d.reassemble(p)
 	}
-	d.counts[o]++
+	d.seen++
+	switch {
+	case o == Held || o == FragmentDropped: // Defrag counts these
+	case p.Fragments > 0:
+		d.counts[o] += uint64(p.Fragments)
+	default:
+		d.counts[o]++
+	}
 	return o
 }
 

@@ -58,8 +58,9 @@ var fragCauses = [numFragCauses]string{
 	fragDuplicate: "duplicate",
 }
 
-// DefragCounters are the account of a Defrag, in fragments:
-// Fragments = Joined + Pending + the sum of Dropped.
+// DefragCounters are the account of a Defrag, in captured packets:
+// Fragments = Joined + Pending + the sum of Dropped. A datagram that is itself a
+// fragment inside a tunnel is given again, and counts with all its packets.
 type DefragCounters struct {
 	Fragments uint64 // given
 	Joined    uint64 // part of a datagram that was completed
@@ -108,7 +109,7 @@ type datagram struct {
 	have      []span // sorted, neither overlapping nor touching
 	end       int    // length of the payload, -1 until the last fragment came
 	poisoned  bool   // given up; the rest is to be ignored
-	fragments int    // that were taken
+	fragments int    // packets that were taken
 	length    int    // of them on the wire
 	captured  int
 	header    int // of the first fragment
@@ -149,18 +150,27 @@ func (f *Defrag) Counters() DefragCounters {
 // add takes the fragment in p. When it completes a datagram, p becomes that
 // datagram and the outcome is OK; its payload is valid until the next call.
 func (f *Defrag) add(p *Packet) Outcome {
-	f.recycle()
-	f.counters.Fragments++
+	// The fragment may be of a tunnel and lie in the last datagram's buffer.
+	last := f.done
+	f.done = nil
+	o := f.take(p)
+	f.recycle(last)
+	return o
+}
+
+func (f *Defrag) take(p *Packet) Outcome {
+	packets := max(1, p.Fragments)
+	f.counters.Fragments += uint64(packets)
 	f.expire(p.Time)
 
 	from, to := p.frag.offset, p.frag.offset+p.PayloadLen
 	switch {
 	case len(p.Payload) < p.PayloadLen:
-		return f.drop(fragTruncated)
+		return f.drop(fragTruncated, packets)
 	case to > maxDatagram:
-		return f.drop(fragOversize)
+		return f.drop(fragOversize, packets)
 	case from == to || p.frag.more && to%8 != 0:
-		return f.drop(fragLength)
+		return f.drop(fragLength, packets)
 	}
 	if from == 0 && p.PayloadLen < minHeader(p.Proto) {
 		f.counters.Tiny++
@@ -178,35 +188,35 @@ func (f *Defrag) add(p *Packet) Outcome {
 		g = f.open(key, p.Time)
 	}
 	if g.poisoned {
-		return f.drop(fragOverlap)
+		return f.drop(fragOverlap, packets)
 	}
 	if !p.frag.more && g.end >= 0 && g.end != to ||
 		g.end >= 0 && to > g.end ||
 		!p.frag.more && len(g.have) > 0 && g.have[len(g.have)-1].to > to {
 		// No reassembly can be right; whatever still comes starts anew.
 		f.give(g, fragConflict)
-		return f.drop(fragConflict)
+		return f.drop(fragConflict, packets)
 	}
 	fresh, overlap := g.covers(from, to)
 	switch {
 	case overlap && p.IPVersion == 6 && !(fresh == 0 && g.repeats(from, p.Payload)):
 		f.poison(g)
-		return f.drop(fragOverlap)
+		return f.drop(fragOverlap, packets)
 	case fresh == 0:
 		if !g.repeats(from, p.Payload) {
 			f.counters.Overlaps++
 		}
-		return f.drop(fragDuplicate)
+		return f.drop(fragDuplicate, packets)
 	case overlap:
 		f.counters.Overlaps++
 	}
 	if len(g.have) >= maxPieces {
 		f.give(g, fragPieces)
-		return f.drop(fragPieces)
+		return f.drop(fragPieces, packets)
 	}
 
 	if !f.reserve(g, to) {
-		return f.drop(fragEvicted)
+		return f.drop(fragEvicted, packets)
 	}
 	g.fill(from, p.Payload)
 	if !p.frag.more {
@@ -215,10 +225,10 @@ func (f *Defrag) add(p *Packet) Outcome {
 	if from == 0 {
 		g.header, g.proto, g.ttl, g.tos = p.frag.header, p.Proto, p.TTL, p.TOS
 	}
-	g.fragments++
+	g.fragments += packets
 	g.length += p.Length
 	g.captured += p.Captured
-	f.counters.Pending++
+	f.counters.Pending += uint64(packets)
 	if g.end < 0 || len(g.have) != 1 || g.have[0] != (span{0, g.end}) {
 		return Held
 	}
@@ -251,8 +261,8 @@ func minHeader(proto uint8) int {
 	return 8
 }
 
-func (f *Defrag) drop(cause int) Outcome {
-	f.dropped[cause]++
+func (f *Defrag) drop(cause, packets int) Outcome {
+	f.dropped[cause] += uint64(packets)
 	return FragmentDropped
 }
 
@@ -265,6 +275,9 @@ func (f *Defrag) open(key datagramKey, at time.Time) *datagram {
 	if g != nil {
 		f.free = g.next
 		f.freed--
+		if f.bytes+cap(g.buf) > f.config.Bytes {
+			g.buf = nil // reserve will make room for what is needed
+		}
 	} else {
 		g = new(datagram)
 	}
@@ -321,8 +334,7 @@ func (f *Defrag) give(g *datagram, cause int) {
 	f.dropped[cause] += uint64(g.fragments)
 	f.counters.Pending -= uint64(g.fragments)
 	f.unlink(g)
-	f.done = g
-	f.recycle()
+	f.recycle(g)
 }
 
 // poison gives up what is there of a datagram, but remembers it until its time
@@ -352,10 +364,8 @@ func (f *Defrag) unlink(g *datagram) {
 }
 
 // recycle keeps a few finished datagrams for their buffers.
-func (f *Defrag) recycle() {
+func (f *Defrag) recycle(g *datagram) {
 	const keep = 16
-	g := f.done
-	f.done = nil
 	if g == nil || f.freed >= keep {
 		return
 	}

@@ -43,7 +43,7 @@ type Packet struct {
 	BadChecksum bool // the checksum of an IPv4 header is wrong
 	Truncated   bool // fewer bytes were captured than the headers promise
 	Fragment    bool // a fragment; has neither ports nor flags, Payload is its part of the IP payload
-	Fragments   int  // how many fragments the datagram was put together from, 0 if it was never cut
+	Fragments   int  // how many captured packets the datagram was put together from, 0 if it was never cut
 	IPLen       int  // length of the IP datagram, headers included
 	Src, Dst    netip.Addr
 
