@@ -118,7 +118,7 @@ func draw(t *trace.Trace) graph {
 			column[a] = i
 		}
 	}
-	tallest := 0
+	up, down := 0, 0 // rows
 	for _, h := range t.Branches {
 		c, ok := column[h.From]
 		if _, drawn := column[h.To]; !ok || drawn {
@@ -130,11 +130,11 @@ func draw(t *trace.Trace) graph {
 		}
 		if len(side[c]) < maxDrawn {
 			side[c] = append(side[c], h)
-			tallest = max(tallest, len(side[c]))
+			up, down = max(up, len(above[c])), max(down, len(below[c]))
 		}
 	}
-	middle := margin + tallest*(boxH+gapY)
-	g := graph{Width: 2*margin + len(order)*boxW + (len(order)-1)*gapX, Height: 2*middle + boxH}
+	middle := margin + up*(boxH+gapY)
+	g := graph{Width: 2*margin + len(order)*boxW + (len(order)-1)*gapX, Height: middle + boxH + down*(boxH+gapY) + margin}
 	at := func(col, row int) (x, y int) { return margin + col*(boxW+gapX), middle + row*(boxH+gapY) }
 	place := func(a netip.Addr, x, y int) {
 		n := nodes[a]

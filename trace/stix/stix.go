@@ -33,26 +33,28 @@ const (
 // object is a STIX object; encoding/json sorts its members.
 type object = map[string]any
 
-// Namespaces of version 5 UUIDs (RFC 9562): the one that STIX 2.1 section 2.9
-// fixes for observables, and ours for everything else.
+// Namespaces of identifiers: the one that STIX 2.1 section 2.9 fixes for
+// observables, and ours for everything else.
 var (
 	observables = [16]byte{0x00, 0xab, 0xed, 0xb4, 0xaa, 0x42, 0x46, 0x6c, 0x9c, 0x01, 0xfe, 0xd2, 0x33, 0x15, 0xa9, 0xb7}
-	own         = sum([16]byte{}, "tocsin trace")
+	own         = [16]byte{'t', 'o', 'c', 's', 'i', 'n', ' ', 't', 'r', 'a', 'c', 'e'}
 )
 
-func sum(namespace [16]byte, name string) (u [16]byte) {
+// identifier derives a UUID from a name, as version 5 does (RFC 9562). STIX
+// asks for version 5 in observables and for random ones elsewhere; ours are
+// derived everywhere, and say version 4 where that is asked for.
+func identifier(kind string, namespace [16]byte, name string) string {
 	h := sha1.New()
 	h.Write(namespace[:])
 	io.WriteString(h, name)
-	copy(u[:], h.Sum(nil))
-	u[6] = u[6]&0x0f | 0x50
+	u := h.Sum(nil)[:16]
+	version := byte(0x40)
+	if namespace == observables {
+		version = 0x50
+	}
+	u[6] = u[6]&0x0f | version
 	u[8] = u[8]&0x3f | 0x80
-	return u
-}
-
-func identifier(kind string, namespace [16]byte, name string) string {
-	u := sum(namespace, name)
-	x := hex.EncodeToString(u[:])
+	x := hex.EncodeToString(u)
 	return fmt.Sprintf("%s--%s-%s-%s-%s-%s", kind, x[:8], x[8:12], x[12:16], x[16:20], x[20:])
 }
 
