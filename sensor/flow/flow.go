@@ -148,6 +148,8 @@ type Record struct {
 	// Generation tells flows of the same ends apart that began in the same
 	// nanosecond of a coarse clock: how many came directly before.
 	Generation uint32
+	// Unparsed is the caller's, for flows whose content was not looked at.
+	Unparsed bool
 
 	key        key
 	orig       uint8 // which side is the originator
@@ -178,6 +180,9 @@ func (r *Record) Transport() uint8 { return r.key.proto }
 
 // Port is the port of a side.
 func (r *Record) Port(side int) uint16 { return r.key.port[side] }
+
+// Last is when the last packet came; see Flow.
+func (r *Record) Last() time.Time { return time.Unix(0, r.last).UTC() }
 
 // Iface is the index of the interface that the flow was seen on.
 func (r *Record) Iface() int { return int(r.key.iface) }

@@ -1,0 +1,133 @@
+package sensor
+
+import (
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/packet"
+)
+
+// What the ledger counts. The dropped causes follow countDropped.
+const (
+	countSeen = iota
+	countDecoded
+	countFiltered
+	countEvents
+	countFlows
+	countEvicted
+	countConversations
+	countGaps
+	countMissed
+	countOverflows
+	countConflicts
+	countParserErrors
+	countARPRepeats
+	countClockJumps
+	countDropped
+)
+
+const (
+	numOutcomes  = int(packet.FragmentDropped-packet.UnknownLink) + 1
+	countKernel  = countDropped + numOutcomes
+	countIface   = countKernel + 1
+	countOther   = countIface + 1
+	numCounts    = countOther + 1
+	ledgerPrefix = "tocsin.ledger."
+)
+
+// account is what happened on one tap in some time.
+type account [numCounts]uint64
+
+func (a *account) add(o *account) {
+	for i, n := range o {
+		a[i] += n
+	}
+}
+
+var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
+	for i, d := range [countDropped][2]string{
+		countSeen:          {"seen", "Packets on the tap: decoded, filtered and dropped by any cause."},
+		countDecoded:       {"decoded", "Packets whose headers were read, waiting fragments included."},
+		countFiltered:      {"filtered", "Packets that the capture filter left out."},
+		countEvents:        {"events", "Events made, ledger events not included."},
+		countFlows:         {"flows", "Flows begun."},
+		countEvicted:       {"flows_evicted", "Flows ended early because the flow table was full."},
+		countConversations: {"flows_unparsed", "Flows not parsed because too many were parsed already."},
+		countGaps:          {"stream_gaps", "Stretches of TCP streams that were never captured."},
+		countMissed:        {"stream_missed_bytes", "Bytes in these stretches."},
+		countOverflows:     {"stream_overflows", "Times that a TCP gap was given up because a bound of memory was reached."},
+		countConflicts:     {"stream_conflicting_bytes", "Bytes of TCP streams that came again with other content."},
+		countParserErrors:  {"parser_errors", "Flows whose parser gave up."},
+		countARPRepeats:    {"arp_repeats", "ARP messages that repeat another of the last minute, and made no event."},
+		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
+	} {
+		docs[i] = event.FieldDoc{Name: ledgerPrefix + d[0], Type: event.Long, Help: d[1], Class: event.ClassTechnical}
+	}
+	dropped := func(i int, cause, help string) {
+		docs[i] = event.FieldDoc{Name: ledgerPrefix + "dropped." + cause, Type: event.Long, Help: help, Class: event.ClassTechnical}
+	}
+	for o := packet.UnknownLink; o <= packet.FragmentDropped; o++ {
+		dropped(countDropped+int(o-packet.UnknownLink), o.String(), "Packets dropped by the decoder for this cause.")
+	}
+	dropped(countKernel, "kernel", "Packets for which the capture ring had no room.")
+	dropped(countIface, "interface", "Packets that the network interface lost.")
+	dropped(countOther, "other", "Packets that the source lost for another cause.")
+	return docs
+}()
+
+// droppedBy is the count for a source's cause of loss.
+func droppedBy(cause string) int {
+	switch cause {
+	case "kernel":
+		return countKernel
+	case "interface":
+		return countIface
+	}
+	return countOther
+}
+
+// minute is a worker's part of one minute's account of one tap.
+type minute struct {
+	order   uint64 // see batch
+	iface   int
+	tap     tap
+	start   int64  // nanoseconds since 1970
+	ordinal uint64 // of the sensor's minutes, so that one that comes twice is not mistaken
+	account account
+}
+
+// event makes the ledger's event of a whole account.
+func (m *minute) event(h *event.Hasher) event.Event {
+	start := time.Unix(0, m.start).UTC()
+	h.Reset()
+	h.Str(m.tap.sensor)
+	h.Str(string(event.KindLedger))
+	h.Time(start)
+	h.Uint(m.ordinal)
+	e := event.Event{
+		ID: h.ID(start), Time: start, Kind: event.KindLedger, Sensor: m.tap.sensor, Iface: m.tap.name,
+		Flow: event.Flow{Start: start, End: start.Add(time.Minute)},
+	}
+	for i, n := range m.account {
+		if n > 0 || i <= countEvents {
+			e.Fields = append(e.Fields, event.Field{Name: ledgerDocs[i].Name, Value: event.Uint(n)})
+		}
+	}
+	return e
+}
+
+// Counters are a sensor's account over all taps, from the start.
+type Counters struct {
+	// Ledger is by the name of the ledger's field without "tocsin.ledger.".
+	Ledger map[string]uint64
+	// ParserErrors is by protocol and cause; "panic" is a parser's bug.
+	ParserErrors map[event.Kind]map[string]uint64
+}
+
+func (a *account) named() map[string]uint64 {
+	m := make(map[string]uint64, numCounts)
+	for i, n := range a {
+		m[ledgerDocs[i].Name[len(ledgerPrefix):]] = n
+	}
+	return m
+}

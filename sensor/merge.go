@@ -1,0 +1,171 @@
+package sensor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+// Sizes of what goes from workers to the sink.
+const (
+	batchEvents  = 512  // events in a batch, about
+	batchPackets = 8192 // packets after which a worker says how far it is
+	queued       = 2    // batches of a worker that wait to be merged
+)
+
+// batch is what a worker has made since its last batch.
+//
+// Order numbers say where in the sequence of packets something was made: each
+// packet has an order number per shard for what its time brings about, and
+// after those one per shard for what it brings about itself. Whatever worker
+// has a shard, its order numbers are the same.
+type batch struct {
+	upto    uint64 // the worker makes nothing any more up to this order number
+	last    bool
+	events  []event.Event
+	orders  []uint64 // of events; rising
+	fields  []event.Field
+	minutes []minute
+}
+
+func (b *batch) reset() {
+	clear(b.events)
+	clear(b.fields)
+	*b = batch{events: b.events[:0], orders: b.orders[:0], fields: b.fields[:0], minutes: b.minutes[:0]}
+}
+
+// merger puts the batches of workers into one sequence.
+type merger struct {
+	workers []*worker
+	sink    Sink
+	account func(*account)
+	hasher  *event.Hasher
+	current []*batch // of each worker; nil before its first and after its last
+	taken   []int    // events of current that went on
+	upto    []uint64
+	done    []bool
+	ready   []made
+	out     []event.Event
+	minutes []minute
+}
+
+// made is an event with its order number.
+type made struct {
+	order uint64
+	event *event.Event
+}
+
+func newMerger(workers []*worker, sink Sink, account func(*account)) *merger {
+	n := len(workers)
+	return &merger{
+		workers: workers, sink: sink, account: account, hasher: event.NewHasher(),
+		current: make([]*batch, n), taken: make([]int, n), upto: make([]uint64, n), done: make([]bool, n),
+	}
+}
+
+// run publishes until all workers are done. It takes the next batch only from
+// a worker that all others have to wait for, so no more than a few batches of
+// each are ever kept.
+func (m *merger) run(ctx context.Context) error {
+	for {
+		slowest := -1
+		for n := range m.workers {
+			if !m.done[n] && (slowest < 0 || m.upto[n] < m.upto[slowest]) {
+				slowest = n
+			}
+		}
+		if slowest < 0 {
+			return nil
+		}
+		m.recycle(slowest)
+		b := <-m.workers[slowest].out
+		m.current[slowest], m.taken[slowest] = b, 0
+		m.upto[slowest], m.done[slowest] = b.upto, b.last
+
+		low := ^uint64(0)
+		for n, done := range m.done {
+			if !done {
+				low = min(low, m.upto[n])
+			}
+		}
+		if err := m.publish(ctx, low); err != nil {
+			return err
+		}
+	}
+}
+
+// recycle gives a worker's batch back, of which everything went on.
+func (m *merger) recycle(n int) {
+	b := m.current[n]
+	if b == nil {
+		return
+	}
+	m.current[n] = nil
+	b.reset()
+	select {
+	case m.workers[n].free <- b:
+	default:
+	}
+}
+
+// publish lets everything go on that was made up to an order number.
+func (m *merger) publish(ctx context.Context, low uint64) error {
+	m.ready, m.minutes = m.ready[:0], m.minutes[:0]
+	for n, b := range m.current {
+		if b == nil {
+			continue
+		}
+		i := m.taken[n]
+		for ; i < len(b.events) && b.orders[i] <= low; i++ {
+			m.ready = append(m.ready, made{b.orders[i], &b.events[i]})
+		}
+		m.taken[n] = i
+		k := 0
+		for ; k < len(b.minutes) && b.minutes[k].order <= low; k++ {
+			m.minutes = append(m.minutes, b.minutes[k])
+		}
+		b.minutes = b.minutes[k:]
+	}
+	m.close()
+	slices.SortFunc(m.ready, func(a, b made) int {
+		if c := cmp.Compare(a.order, b.order); c != 0 {
+			return c
+		}
+		return a.event.ID.Compare(b.event.ID)
+	})
+	for len(m.ready) > 0 {
+		n := min(len(m.ready), batchEvents)
+		m.out = m.out[:0]
+		for _, r := range m.ready[:n] {
+			m.out = append(m.out, *r.event)
+		}
+		if err := m.sink.Publish(ctx, m.out); err != nil {
+			return fmt.Errorf("sensor: publish: %w", err)
+		}
+		clear(m.out)
+		m.ready = m.ready[n:]
+	}
+	return nil
+}
+
+// close adds the workers' parts of minutes and makes the ledger's events.
+func (m *merger) close() {
+	slices.SortStableFunc(m.minutes, func(a, b minute) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.iface, b.iface))
+	})
+	for i := 0; i < len(m.minutes); {
+		sum := m.minutes[i]
+		for i++; i < len(m.minutes) && m.minutes[i].order == sum.order && m.minutes[i].iface == sum.iface; i++ {
+			sum.account.add(&m.minutes[i].account)
+		}
+		m.account(&sum.account)
+		if sum.account == (account{}) {
+			continue
+		}
+		e := sum.event(m.hasher)
+		m.ready = append(m.ready, made{sum.order, &e})
+	}
+}

@@ -1,0 +1,195 @@
+// Package sensor turns the packets of a link into events: flows, transactions
+// of protocols, ARP exchanges, and its own accounts.
+//
+// A sensor runs N whole workers that share nothing. Of a capture file each
+// worker reads everything and handles its share of the address pairs, so all
+// see the same clock. Events are put into the order of the packets that made
+// them: one worker and many give the same events in the same order. For that,
+// whatever is bounded is bounded per shard: a fixed part of the address pairs,
+// which never depends on how many workers share the shards.
+package sensor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/flow"
+	"github.com/tocsin/tocsin/sensor/packet"
+	"github.com/tocsin/tocsin/sensor/proto"
+)
+
+// Shards is into how many parts the address pairs are divided, and so the most
+// workers that a sensor can have.
+const Shards = 16
+
+// maxProtocols is how many protocols a sensor can have: one bit each.
+const maxProtocols = 64
+
+// Config says how a sensor works.
+type Config struct {
+	// Workers is how many goroutines share the work. Of a live source, which
+	// hands each packet out once, it must be 1.
+	Workers int
+	// Live is for a source that waits for packets: events go on at once
+	// rather than in large batches.
+	Live bool
+	// Protocols are parsed, in this order of preference where several would
+	// do. Their ports also serve to tell originator from responder.
+	Protocols []proto.Protocol
+	// Flow bounds the flow tables; MaxFlows is for all shards together.
+	Flow flow.Config
+	// MaxConversations is how many flows are parsed at a time, in all shards
+	// together. Flows beyond it are tracked but not parsed.
+	MaxConversations int
+	// StreamBytes is how much of one direction of a TCP connection is kept
+	// while bytes before it are missing, and StreamTotal of all together.
+	StreamBytes, StreamTotal int
+	// Defrag bounds the memory for fragments.
+	Defrag packet.DefragConfig
+	// DropBadChecksums leaves out packets whose checksum is wrong, as their
+	// receiver does. On a machine that watches itself, checksums are wrong
+	// because the network card fills them in after the capture.
+	DropBadChecksums bool
+}
+
+// DefaultConfig returns a configuration without protocols for one worker.
+func DefaultConfig() Config {
+	return Config{
+		Workers:          1,
+		Flow:             flow.DefaultConfig(),
+		MaxConversations: 100_000,
+		StreamBytes:      512 << 10,
+		StreamTotal:      48 << 20,
+		Defrag:           packet.DefaultDefragConfig(),
+	}
+}
+
+// Validate says what is wrong with a configuration.
+func (c *Config) Validate() error {
+	switch {
+	case c.Workers < 1 || c.Workers > Shards:
+		return fmt.Errorf("sensor: workers is %d: want 1 to %d", c.Workers, Shards)
+	case c.Live && c.Workers != 1:
+		return fmt.Errorf("sensor: workers is %d: a live source has one", c.Workers)
+	case len(c.Protocols) > maxProtocols:
+		return fmt.Errorf("sensor: %d protocols: want at most %d", len(c.Protocols), maxProtocols)
+	case c.MaxConversations < 0:
+		return fmt.Errorf("sensor: max_conversations is %d: want 0 or more", c.MaxConversations)
+	case c.StreamBytes < 1<<12 || c.StreamTotal < Shards*c.StreamBytes/8:
+		return fmt.Errorf("sensor: stream_bytes is %d and stream_total %d: want at least 4096, and twice as much", c.StreamBytes, c.StreamTotal)
+	}
+	for i := range c.Protocols {
+		if p := &c.Protocols[i]; p.Name == "" || p.Probe == nil || p.New == nil || p.Transport == 0 {
+			return fmt.Errorf("sensor: protocol %d (%q) lacks name, transport, Probe or New", i, p.Name)
+		}
+	}
+	if err := c.Flow.Validate(); err != nil {
+		return fmt.Errorf("sensor: flow: %w", err)
+	}
+	if c.Flow.MaxFlows < Shards {
+		return fmt.Errorf("sensor: flow: max_flows is %d: want at least %d", c.Flow.MaxFlows, Shards)
+	}
+	return nil
+}
+
+// Open opens the source that a worker reads. Sources of several workers hand
+// out the same packets.
+type Open func(worker int) (capture.Source, error)
+
+// Sensor watches one source. Make it with New and run it once.
+type Sensor struct {
+	cfg  Config
+	open Open
+	sink Sink
+
+	mu     sync.Mutex
+	total  account
+	errors map[event.Kind]map[string]uint64
+}
+
+// New returns a sensor that publishes the events of a source. It does nothing
+// until Run.
+func New(cfg Config, open Open, sink Sink) (*Sensor, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Sensor{cfg: cfg, open: open, sink: sink, errors: map[event.Kind]map[string]uint64{}}, nil
+}
+
+// Run reads the source to its end, or until ctx is done, and publishes every
+// event that comes of it. It returns the source's error, after everything that
+// lies before it was published, or the sink's.
+//
+// A live source must end when ctx does. What was begun is finished and
+// published even then, so the sink is not given ctx's end.
+func (s *Sensor) Run(ctx context.Context) error {
+	workers := make([]*worker, s.cfg.Workers)
+	for n := range workers {
+		src, err := s.open(n)
+		if err != nil {
+			for _, w := range workers[:n] {
+				w.src.Close()
+			}
+			return err
+		}
+		workers[n] = newWorker(&s.cfg, n, src)
+	}
+	m := newMerger(workers, s.sink, s.account)
+	var running sync.WaitGroup
+	for _, w := range workers {
+		running.Go(func() { w.run(ctx) })
+	}
+	err := m.run(context.WithoutCancel(ctx))
+	for _, w := range workers {
+		close(w.stop)
+	}
+	running.Wait()
+	for _, w := range workers {
+		if e := w.src.Close(); err == nil && w.err == nil {
+			err = e
+		}
+		s.addErrors(w)
+	}
+	if err == nil {
+		err = workers[0].err
+	}
+	return err
+}
+
+func (s *Sensor) account(a *account) {
+	s.mu.Lock()
+	s.total.add(a)
+	s.mu.Unlock()
+}
+
+func (s *Sensor) addErrors(w *worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range w.errors {
+		for cause, n := range w.errors[i] {
+			kind := s.cfg.Protocols[i].Name
+			if s.errors[kind] == nil {
+				s.errors[kind] = map[string]uint64{}
+			}
+			s.errors[kind][cause] += n
+		}
+	}
+}
+
+// Counters returns the account up to the last full minute, or, when Run has
+// returned, of everything. Parsers' errors are known only then.
+func (s *Sensor) Counters() Counters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := Counters{Ledger: s.total.named(), ParserErrors: map[event.Kind]map[string]uint64{}}
+	for kind, causes := range s.errors {
+		c.ParserErrors[kind] = map[string]uint64{}
+		for cause, n := range causes {
+			c.ParserErrors[kind][cause] = n
+		}
+	}
+	return c
+}

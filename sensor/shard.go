@@ -1,0 +1,183 @@
+package sensor
+
+import (
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/flow"
+	"github.com/tocsin/tocsin/sensor/packet"
+	"github.com/tocsin/tocsin/sensor/stream"
+)
+
+// shard is everything that is kept about a part of the address pairs. Its
+// bounds are its own, so what it does at them does not depend on the others.
+type shard struct {
+	w       *worker
+	number  int
+	flows   *flow.Table
+	budget  stream.Budget
+	arps    arps
+	talks   []*conversation // by slot of the flow; nil where there is none
+	idle    []*conversation // to use again
+	talking int
+	at      int64 // the clock, for the packet at hand
+
+	// Of the conversation at hand, for emit.
+	talk   *conversation
+	record *flow.Record
+	emit   func(at time.Time, fields []event.Field)
+}
+
+func newShard(w *worker, number int) *shard {
+	cfg := w.cfg
+	sh := &shard{w: w, number: number}
+	fc := cfg.Flow
+	fc.MaxFlows /= Shards
+	for i := range cfg.Protocols {
+		p := &cfg.Protocols[i]
+		fc.TCPServers, fc.UDPServers = ports(fc.TCPServers, fc.UDPServers, p)
+	}
+	sh.flows = flow.New(fc, sh.ended)
+	sh.budget = stream.Budget{PerHalf: cfg.StreamBytes, Total: cfg.StreamTotal / Shards}
+	sh.arps = arps{sh: sh, seen: map[arpKey]*arpState{}}
+	sh.emit = sh.transaction
+	return sh
+}
+
+// advance runs the timers.
+func (sh *shard) advance(now int64) {
+	sh.flows.Advance(now)
+	sh.arps.advance(now)
+}
+
+// close ends everything.
+func (sh *shard) close() {
+	sh.flows.Close()
+	sh.arps.close()
+}
+
+// ip takes a packet with an IP header.
+func (sh *shard) ip(p *packet.Packet) {
+	if p.Fragment {
+		return // only without Defrag
+	}
+	sh.flows.Advance(sh.w.clock.steady)
+	r, side := sh.flows.Packet(p)
+	switch p.Proto {
+	case packet.ProtoTCP:
+		sh.tcp(r, side, p)
+	case packet.ProtoUDP:
+		sh.udp(r, side, p)
+	}
+}
+
+// converse returns the conversation of a flow, and begins it if need be. It
+// returns nil if there are too many.
+func (sh *shard) converse(r *flow.Record) *conversation {
+	if int(r.Slot) >= len(sh.talks) {
+		sh.talks = append(sh.talks, make([]*conversation, int(r.Slot)+1-len(sh.talks))...)
+	}
+	if c := sh.talks[r.Slot]; c != nil {
+		return c
+	}
+	if sh.talking >= sh.w.cfg.MaxConversations/Shards {
+		return nil
+	}
+	var c *conversation
+	if n := len(sh.idle); n > 0 {
+		c, sh.idle = sh.idle[n-1], sh.idle[:n-1]
+	} else {
+		c = new(conversation)
+	}
+	c.begin(sh.w.cfg, r)
+	sh.talks[r.Slot] = c
+	sh.talking++
+	return c
+}
+
+func (sh *shard) talkOf(r *flow.Record) *conversation {
+	if int(r.Slot) >= len(sh.talks) {
+		return nil
+	}
+	return sh.talks[r.Slot]
+}
+
+// ended reports a flow: for good, or for now if the reason is flow.Active.
+func (sh *shard) ended(r *flow.Record, why flow.Reason) {
+	w := sh.w
+	c := sh.talkOf(r)
+	if why != flow.Active {
+		if c != nil {
+			sh.finish(c, r)
+		}
+		a := w.account(r.Iface())
+		a[countFlows]++
+		if why == flow.Evicted {
+			a[countEvicted]++
+		}
+		if c == nil && r.Unparsed {
+			a[countConversations]++
+		}
+	}
+	f := r.Flow()
+	f.EndReason = why.String()
+	e := event.Event{Time: f.End, Kind: event.KindFlow, Flow: f}
+	var fields [5]event.Field
+	if c != nil {
+		e.Flow.Service = c.service
+		e.Fields = c.fields(r, fields[:0])
+	}
+	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
+	sh.publish(&e, r, uint64(r.Reports))
+	if why != flow.Active && c != nil {
+		c.close(&sh.budget)
+		sh.talks[r.Slot] = nil
+		sh.talking--
+		if len(sh.idle) < maxIdle {
+			sh.idle = append(sh.idle, c)
+		}
+	}
+}
+
+// maxIdle is how many ended conversations a shard keeps to use their memory again.
+const maxIdle = 256
+
+func (sh *shard) communityID(c *conversation, f *event.Flow) string {
+	if c == nil {
+		return packet.CommunityID(f.Src.IP, f.Dst.IP, f.Transport, f.Src.Port, f.Dst.Port)
+	}
+	if c.communityID == "" {
+		c.communityID = packet.CommunityID(f.Src.IP, f.Dst.IP, f.Transport, f.Src.Port, f.Dst.Port)
+	}
+	return c.communityID
+}
+
+// publish completes an event of a flow: who saw it, and its identity.
+func (sh *shard) publish(e *event.Event, r *flow.Record, ordinal uint64) {
+	t := sh.w.tap(r.Iface())
+	e.Sensor, e.Iface = t.sensor, t.name
+	h := sh.w.hasher
+	h.Reset()
+	h.Str(t.sensor)
+	h.Str(string(e.Kind))
+	src, dst := e.Flow.Src.IP.As16(), e.Flow.Dst.IP.As16()
+	h.Bytes(src[:])
+	h.Bytes(dst[:])
+	h.Uint(uint64(e.Flow.Src.Port)<<32 | uint64(e.Flow.Dst.Port)<<16 | uint64(e.Flow.Transport))
+	h.Uint(uint64(e.Flow.VLAN)<<16 | uint64(e.Flow.InnerVLAN))
+	h.Time(e.Flow.Start)
+	h.Uint(uint64(r.Generation))
+	h.Uint(ordinal)
+	e.ID = h.ID(e.Time)
+	sh.w.emit(e, r.Iface())
+}
+
+// transaction is what parsers are given as emit.
+func (sh *shard) transaction(at time.Time, fields []event.Field) {
+	c, r := sh.talk, sh.record
+	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: fields}
+	e.Flow.Service = c.service
+	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
+	sh.publish(&e, r, c.transactions)
+	c.transactions++
+}

@@ -1,0 +1,281 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/packet"
+)
+
+// tap is what events say of where their packets came from.
+type tap struct{ sensor, name string }
+
+// worker reads all packets of a source and handles those of its shards.
+type worker struct {
+	cfg    *Config
+	number int
+	src    capture.Source
+	dec    packet.Decoder
+	raw    capture.Packet
+	packet packet.Packet
+	clock  clock
+	second int64 // of the clock, up to which the shards' timers have run
+	minute int64 // of packet time, whose accounts are open
+	index  uint64
+	shards [Shards]*shard // nil where another worker has it
+
+	taps     []tap
+	accounts []account
+	lost     capture.Counters // of the source, at the last close of the accounts
+	jumps    uint64           // of the clock, likewise
+	ledgers  uint64           // minutes closed
+
+	order  uint64 // of what is being made
+	made   *batch
+	sent   uint64 // index at the last batch
+	out    chan *batch
+	free   chan *batch
+	stop   chan struct{}
+	hasher *event.Hasher
+	errors []map[string]uint64 // of parsers: by protocol, by cause
+	err    error               // of the source
+}
+
+func newWorker(cfg *Config, number int, src capture.Source) *worker {
+	w := &worker{
+		cfg: cfg, number: number, src: src,
+		dec:    packet.Decoder{Defrag: packet.NewDefrag(cfg.Defrag), DropBadChecksums: cfg.DropBadChecksums},
+		made:   new(batch),
+		out:    make(chan *batch, queued),
+		free:   make(chan *batch, queued+2),
+		stop:   make(chan struct{}),
+		hasher: event.NewHasher(),
+		errors: make([]map[string]uint64, len(cfg.Protocols)),
+	}
+	for n := number; n < Shards; n += cfg.Workers {
+		w.shards[n] = newShard(w, n)
+	}
+	return w
+}
+
+// Order numbers of the two stages of a packet; see batch.
+const (
+	stageTime   = 0
+	stagePacket = 1
+	stages      = 2
+)
+
+// enter says that what is made from now on is made at the given stage of the
+// present packet, in the given shard.
+func (w *worker) enter(stage, shard int) {
+	w.order = (w.index*stages+uint64(stage))*Shards + uint64(shard)
+}
+
+// run reads until the source ends, the context is done or the merger has gone.
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := w.src.Next(&w.raw)
+		if err != nil && !errors.Is(err, capture.ErrIdle) {
+			if !errors.Is(err, io.EOF) {
+				w.err = err
+			}
+			break
+		}
+		w.index++
+		w.raw.Time = w.clock.see(w.raw.Time)
+		if !w.advance() {
+			return
+		}
+		if err == nil {
+			w.handle()
+		}
+		if !w.send() {
+			return
+		}
+	}
+	w.index++
+	for _, sh := range w.shards {
+		if sh == nil {
+			continue
+		}
+		w.enter(stageTime, sh.number)
+		sh.close()
+		if len(w.made.events) >= batchEvents && !w.flush(false) {
+			return
+		}
+	}
+	w.index++
+	w.closeAccounts()
+	w.flush(true)
+}
+
+// advance lets everything happen that the clock brings about before the
+// present packet is looked at.
+func (w *worker) advance() bool {
+	if m := w.clock.at / int64(time.Minute); m != w.minute {
+		if w.index > 1 {
+			w.closeAccounts()
+		}
+		w.minute = m
+	}
+	now := w.clock.steady / int64(time.Second)
+	if now == w.second {
+		return true
+	}
+	w.second = now
+	for _, sh := range w.shards {
+		if sh == nil {
+			continue
+		}
+		w.enter(stageTime, sh.number)
+		sh.advance(w.clock.steady)
+		if len(w.made.events) >= batchEvents && !w.flush(false) {
+			return false
+		}
+	}
+	return true
+}
+
+// handle decodes the present packet and, if it is in one of the worker's
+// shards, accounts for it and looks into it. Every worker puts fragments
+// together, as the shard is known only then.
+func (w *worker) handle() {
+	p := &w.packet
+	outcome := w.dec.Decode(p, &w.raw)
+	n := int(packet.Hash(p) % Shards)
+	sh := w.shards[n]
+	if sh == nil {
+		return
+	}
+	a := w.account(w.raw.Iface)
+	a[countSeen]++
+	if outcome != packet.OK && outcome != packet.Held {
+		a[countDropped+int(outcome-packet.UnknownLink)]++
+		return
+	}
+	a[countDecoded]++
+	if outcome == packet.Held {
+		return
+	}
+	w.enter(stagePacket, n)
+	switch {
+	case p.IPVersion != 0:
+		sh.ip(p)
+	case p.ARP.Op != 0:
+		sh.arps.packet(p)
+	}
+}
+
+// tap says what a tap is called.
+func (w *worker) tap(iface int) tap {
+	w.account(iface)
+	return w.taps[iface]
+}
+
+// account is the open account of a tap.
+func (w *worker) account(iface int) *account {
+	if iface >= len(w.accounts) {
+		w.learn()
+	}
+	return &w.accounts[iface]
+}
+
+// learn takes note of taps that the source has found.
+func (w *worker) learn() {
+	for _, i := range w.src.Interfaces()[len(w.taps):] {
+		w.taps = append(w.taps, tap{i.Sensor, i.Name})
+		w.accounts = append(w.accounts, account{})
+	}
+}
+
+// closeAccounts ends a minute of the ledger. What the source has lost or left
+// out is counted by the first worker, for the first tap: a source does not
+// know for whom it was.
+func (w *worker) closeAccounts() {
+	w.learn()
+	if w.number == 0 && len(w.accounts) > 0 {
+		a := &w.accounts[0]
+		c := w.src.Counters()
+		a[countFiltered] += c.Filtered - w.lost.Filtered
+		a[countSeen] += c.Filtered - w.lost.Filtered
+		for cause, n := range c.Dropped {
+			n -= w.lost.Dropped[cause]
+			a[droppedBy(cause)] += n
+			a[countSeen] += n
+		}
+		w.lost = c
+		a[countClockJumps] += w.clock.jumps - w.jumps
+		w.jumps = w.clock.jumps
+	}
+	w.enter(stageTime, 0)
+	for i := range w.accounts {
+		w.made.minutes = append(w.made.minutes, minute{
+			order: w.order, iface: i, tap: w.taps[i], start: w.minute * int64(time.Minute), ordinal: w.ledgers, account: w.accounts[i],
+		})
+		w.accounts[i] = account{}
+	}
+	w.ledgers++
+}
+
+// emit adds an event to the batch. Fields are borrowed.
+func (w *worker) emit(e *event.Event, iface int) {
+	b := w.made
+	if n := len(e.Fields); n > 0 {
+		at := len(b.fields)
+		b.fields = append(b.fields, e.Fields...)
+		e.Fields = b.fields[at : at+n : at+n]
+	}
+	b.events = append(b.events, *e)
+	b.orders = append(b.orders, w.order)
+	w.account(iface)[countEvents]++
+}
+
+// send lets a batch go when it is time: when there are enough events, when the
+// merger may be waiting to hear how far the worker is, and at once if live and
+// the merger has nothing else to do.
+func (w *worker) send() bool {
+	switch {
+	case len(w.made.events) >= batchEvents || w.index-w.sent >= batchPackets:
+	case w.cfg.Live && len(w.made.events)+len(w.made.minutes) > 0 && len(w.out) == 0:
+	default:
+		return true
+	}
+	w.enter(stagePacket, Shards-1)
+	return w.flush(false)
+}
+
+// flush hands the batch to the merger. It reports false if the merger is gone.
+func (w *worker) flush(last bool) bool {
+	w.made.upto, w.made.last = w.order, last
+	w.sent = w.index
+	select {
+	case w.out <- w.made:
+	case <-w.stop:
+		return false
+	}
+	select {
+	case w.made = <-w.free:
+	default:
+		w.made = new(batch)
+	}
+	return true
+}
+
+// parserError counts why a flow is not parsed further. Causes are texts of
+// parsers, of which a hostile peer might provoke many.
+func (w *worker) parserError(protocol int, cause string) {
+	const maxCauses = 100
+	m := w.errors[protocol]
+	if m == nil {
+		m = map[string]uint64{}
+		w.errors[protocol] = m
+	}
+	if _, known := m[cause]; !known && len(m) >= maxCauses {
+		cause = "other"
+	}
+	m[cause]++
+}
