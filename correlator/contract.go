@@ -2,6 +2,7 @@ package correlator
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
@@ -122,4 +123,38 @@ func Of(rule *Rule, group string, e *event.Event) Signal {
 		ID: e.ID, Time: e.Time, Sensor: e.Sensor,
 		Source: e.Flow.Src.IP, Target: e.Flow.Dst.IP,
 	}
+}
+
+// Fields that name a machine or an account.
+var (
+	hostFields = refs("dns.question.name", "url.domain", "tls.client.server_name", "source.domain", "destination.domain", "host.name")
+	userFields = refs("user.name", "source.user.name", "destination.user.name")
+)
+
+func refs(names ...string) []event.Ref {
+	rs := make([]event.Ref, len(names))
+	for i, n := range names {
+		rs[i] = event.Resolve(n)
+	}
+	return rs
+}
+
+// Names returns the names of machines and accounts in an event, for a Note.
+func Names(e *event.Event) (hosts, users []string) {
+	return texts(e, hostFields), texts(e, userFields)
+}
+
+func texts(e *event.Event, fields []event.Ref) (out []string) {
+	for _, f := range fields {
+		v, ok := e.Lookup(f)
+		if !ok {
+			continue
+		}
+		for _, x := range append([]event.Value{v}, v.List()...) {
+			if s := x.Str(); s != "" && !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }

@@ -1,0 +1,123 @@
+package sigma
+
+import (
+	_ "embed" // the tables below
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+//go:embed logsources.tsv
+var logSourceTable string
+
+//go:embed fields.tsv
+var fieldTable string
+
+// rows returns the lines of a table that are not comments.
+func rows(table string) (out [][]string) {
+	for line := range strings.Lines(table) {
+		if line = strings.TrimRight(line, "\n"); line != "" && line[0] != '#' {
+			out = append(out, strings.Split(line, "\t"))
+		}
+	}
+	return out
+}
+
+// logSources maps log sources to the kinds of events that they mean; nil is
+// every kind.
+var logSources = func() map[LogSource][]event.Kind {
+	m := map[LogSource][]event.Kind{}
+	word := func(s string) string { return strings.TrimPrefix(s, "-") }
+	for _, r := range rows(logSourceTable) {
+		var kinds []event.Kind
+		if r[3] != "*" {
+			for k := range strings.SplitSeq(r[3], ",") {
+				kinds = append(kinds, event.Kind(k))
+			}
+		}
+		m[LogSource{word(r[0]), word(r[1]), word(r[2])}] = kinds
+	}
+	return m
+}()
+
+// foreign maps a kind and a foreign name to ours.
+var foreign = func() map[[2]string][]string {
+	m := map[[2]string][]string{}
+	for _, r := range rows(fieldTable) {
+		m[[2]string{r[0], r[1]}] = strings.Split(r[2], "|")
+	}
+	return m
+}()
+
+// kinds says which events a log source means.
+func (l LogSource) kinds(known []event.Kind) ([]event.Kind, error) {
+	if kinds, ok := logSources[l]; ok {
+		for _, k := range kinds {
+			if len(known) > 0 && !slices.Contains(known, k) {
+				return nil, fmt.Errorf("%s means events of kind %s, which no sensor makes", l, k)
+			}
+		}
+		return kinds, nil
+	}
+	if l.Product == "tocsin" && l.Category == "" {
+		if len(known) == 0 || slices.Contains(known, event.Kind(l.Service)) {
+			return []event.Kind{event.Kind(l.Service)}, nil
+		}
+		names := make([]string, len(known))
+		for i, k := range known {
+			names[i] = string(k)
+		}
+		return nil, fmt.Errorf("no sensor makes events of kind %s%s", l.Service, didYouMean(l.Service, names))
+	}
+	if l == (LogSource{}) {
+		return nil, fmt.Errorf("want product, category or service, for example product: tocsin, service: dns")
+	}
+	return nil, fmt.Errorf("no event comes from %s: network traffic is known as product: tocsin with the protocol as service, zeek's logs of it, and the categories dns, proxy, webserver, firewall and network_connection", l)
+}
+
+// resolve finds the field that a rule means by a name.
+func (c *compiler) resolve(name string) (*field, error) {
+	if f := c.known(name); f != nil {
+		return f, nil
+	}
+	var missing string
+	for _, kind := range append(slices.Clone(c.kinds), "*") {
+		for _, ours := range foreign[[2]string{string(kind), name}] {
+			if f := c.known(ours); f != nil {
+				return f, nil
+			}
+			if missing == "" {
+				missing = ours
+			}
+		}
+	}
+	if missing != "" {
+		return nil, fmt.Errorf("no event carries %s, which is our %s", name, missing)
+	}
+	names := make([]string, 0, len(c.schema.Fields()))
+	for _, d := range c.schema.Fields() {
+		names = append(names, d.Name)
+	}
+	return nil, fmt.Errorf("no event carries %s%s", name, didYouMean(name, names))
+}
+
+// known returns a documented field.
+func (c *compiler) known(name string) *field {
+	doc, ok := c.schema.Lookup(name)
+	if !ok {
+		return nil
+	}
+	f := &field{name: name, doc: doc, ref: event.Resolve(name)}
+	// A name below a list of objects is looked for in each of them.
+	for i := len(name) - 1; i > 0; i-- {
+		if name[i] != '.' {
+			continue
+		}
+		if group, ok := c.schema.Lookup(name[:i]); ok && group.Type == event.Nested {
+			f.ref, f.path = event.Resolve(name[:i]), name[i+1:]
+		}
+	}
+	return f
+}

@@ -1,0 +1,520 @@
+package sigma
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+// modifierNames are all that Sigma 2.1 lists.
+var modifierNames = []string{
+	"all", "startswith", "endswith", "contains", "exists", "cased", "neq", "windash", "re", "i", "m", "s",
+	"ignorecase", "multiline", "dotall", "base64", "base64offset", "utf16", "utf16le", "utf16be", "wide",
+	"lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year", "cidr", "expand", "fieldref",
+}
+
+// modifiers is what the modifiers behind a field's name ask for.
+type modifiers struct {
+	all, cased, neq, exists, re, cidr, expand, ref bool
+	flags                                          string // of re
+	compare                                        string // lt, lte, gt, gte
+	part                                           string // minute …
+	affix                                          string // contains, startswith, endswith
+	transform                                      []string
+}
+
+func parseModifiers(words []string) (m modifiers, err error) {
+	for i, w := range words {
+		if slices.Contains(words[:i], w) {
+			return m, fmt.Errorf("modifier %s is given twice", w)
+		}
+		var slot *string
+		switch w {
+		case "all":
+			m.all = true
+		case "cased":
+			m.cased = true
+		case "neq":
+			m.neq = true
+		case "exists":
+			m.exists = true
+		case "re":
+			m.re = true
+		case "cidr":
+			m.cidr = true
+		case "expand":
+			m.expand = true
+		case "fieldref":
+			m.ref = true
+		case "i", "ignorecase":
+			m.flags += "i"
+		case "m", "multiline":
+			m.flags += "m"
+		case "s", "dotall":
+			m.flags += "s"
+		case "lt", "lte", "gt", "gte":
+			slot = &m.compare
+		case "minute", "hour", "day", "week", "month", "year":
+			slot = &m.part
+		case "contains", "startswith", "endswith":
+			slot = &m.affix
+		case "windash", "base64", "base64offset", "utf16", "utf16le", "utf16be", "wide":
+			if m.affix != "" && w != "windash" {
+				return m, fmt.Errorf("modifier %s must come before %s", w, m.affix)
+			}
+			m.transform = append(m.transform, w)
+		default:
+			return m, fmt.Errorf("unknown modifier %q%s", w, didYouMean(w, modifierNames))
+		}
+		if slot != nil {
+			if *slot != "" {
+				return m, fmt.Errorf("modifiers %s and %s exclude each other", *slot, w)
+			}
+			*slot = w
+		}
+	}
+	text := m.affix != "" || len(m.transform) > 0
+	switch {
+	case m.flags != "" && !m.re:
+		return m, errors.New("modifiers i, m and s belong to re: write |re|i")
+	case m.exists && len(words) > 1:
+		return m, errors.New("modifier exists stands alone")
+	case m.re && (text || m.cidr || m.compare != "" || m.part != "" || m.ref || m.cased):
+		return m, errors.New("modifier re goes with i, m, s, all, neq and expand only: write the rest into the expression")
+	case m.cidr && (text || m.compare != "" || m.part != "" || m.ref || m.cased):
+		return m, errors.New("modifier cidr goes with all, neq and expand only")
+	case (m.compare != "" || m.part != "") && (text || m.ref || m.cased || m.expand):
+		return m, errors.New("a comparison of numbers goes with no modifier for text")
+	case m.ref && (len(m.transform) > 0 || m.expand):
+		return m, errors.New("modifier fieldref names a field: it cannot be encoded or expanded")
+	}
+	return m, nil
+}
+
+// maxVariants bounds what windash and expand make of one value.
+const maxVariants = 1024
+
+// variants applies the transformations to one text and returns the patterns to
+// look for.
+func (m *modifiers) variants(raw string, placeholders map[string][]string) ([]*pattern, error) {
+	texts := []string{raw}
+	if m.expand {
+		var err error
+		if texts, err = expand(raw, placeholders); err != nil {
+			return nil, err
+		}
+	}
+	var ps []*pattern
+	for _, t := range texts {
+		ps = append(ps, parsePattern(t))
+	}
+	encoded := false
+	for _, tr := range m.transform {
+		var next []*pattern
+		for _, p := range ps {
+			if tr == "windash" {
+				vs, err := windash(p)
+				if err != nil {
+					return nil, err
+				}
+				next = append(next, vs...)
+				continue
+			}
+			b, ok := p.plain()
+			if !ok {
+				return nil, fmt.Errorf("modifier %s: the value may not have wildcards; put \\ before * or ? to mean the character", tr)
+			}
+			if encoded = strings.HasPrefix(tr, "utf16") || tr == "wide"; encoded {
+				b = toUTF16(b, tr)
+			}
+			switch tr {
+			case "base64":
+				next = append(next, literal([]byte(base64.StdEncoding.EncodeToString(b))))
+			case "base64offset":
+				for _, v := range base64Offsets(b) {
+					next = append(next, literal(v))
+				}
+			default:
+				next = append(next, literal(b))
+			}
+		}
+		ps = next
+	}
+	for i, p := range ps {
+		if encoded {
+			// Raw bytes, which events hold in their escaped form.
+			b, _ := p.plain()
+			p = literal([]byte(event.Text(b).Str()))
+		}
+		switch m.affix {
+		case "contains":
+			p = p.open(true, true)
+		case "startswith":
+			p = p.open(false, true)
+		case "endswith":
+			p = p.open(true, false)
+		}
+		if !m.cased {
+			p = p.lower()
+		}
+		ps[i] = p
+	}
+	return ps, nil
+}
+
+func toUTF16(b []byte, how string) []byte {
+	var out []byte
+	units := utf16.Encode([]rune(string(b)))
+	if how == "utf16" {
+		out = append(out, 0xff, 0xfe)
+	}
+	for _, u := range units {
+		if how == "utf16be" {
+			out = append(out, byte(u>>8), byte(u))
+		} else {
+			out = append(out, byte(u), byte(u>>8))
+		}
+	}
+	return out
+}
+
+// base64Offsets returns what of the encoding of b is the same whatever comes
+// before and behind it, for each of the three places it may have in a group.
+func base64Offsets(b []byte) [3][]byte {
+	var out [3][]byte
+	for shift := range 3 {
+		padded := append(make([]byte, shift), b...)
+		text := base64.StdEncoding.EncodeToString(padded)
+		// Sextets that hold a bit of the filling before or the unknown behind.
+		start := (shift*8 + 5) / 6
+		end := len(padded) * 8 / 6
+		out[shift] = []byte(text[min(start, end):end])
+	}
+	return out
+}
+
+const dashes = "-/–—―"
+
+// windash returns p with each dash at the beginning of a word replaced by each
+// other one.
+func windash(p *pattern) ([]*pattern, error) {
+	var parts []*pattern // alternately fixed text and a dash
+	var fixed pattern
+	word := false
+	var run []byte // literal text from here on
+	for i := 0; i < len(p.elems); {
+		e := p.elems[i]
+		if e.wild != 0 {
+			fixed.elems, word, i = append(fixed.elems, e), false, i+1
+			continue
+		}
+		if len(run) == 0 {
+			run = p.run(i)
+		}
+		r, n := utf8.DecodeRune(run)
+		next, _ := utf8.DecodeRune(run[n:])
+		if strings.ContainsRune(dashes, r) && !word && isWord(next) {
+			parts = append(parts, &pattern{elems: fixed.elems})
+			fixed = pattern{}
+		} else {
+			fixed.elems = append(fixed.elems, p.elems[i:i+n]...)
+		}
+		word = isWord(r)
+		i, run = i+n, run[n:]
+	}
+	out := []*pattern{{elems: fixed.elems}}
+	for i := len(parts) - 1; i >= 0; i-- {
+		if len(out)*5 > maxVariants {
+			return nil, fmt.Errorf("modifier windash: more than %d variants: split the value", maxVariants)
+		}
+		var longer []*pattern
+		for _, d := range dashes {
+			for _, tail := range out {
+				longer = append(longer, &pattern{elems: slices.Concat(parts[i].elems, literal([]byte(string(d))).elems, tail.elems)})
+			}
+		}
+		out = longer
+	}
+	for _, q := range out {
+		q.compile()
+	}
+	return out, nil
+}
+
+func isWord(r rune) bool {
+	return r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+}
+
+// expand replaces each %name% by each of its values. \% is a plain percent sign.
+func expand(s string, placeholders map[string][]string) ([]string, error) {
+	out := []string{""}
+	add := func(tails ...string) error {
+		if len(out)*len(tails) > maxVariants {
+			return fmt.Errorf("modifier expand: more than %d variants", maxVariants)
+		}
+		var longer []string
+		for _, o := range out {
+			for _, t := range tails {
+				longer = append(longer, o+t)
+			}
+		}
+		out = longer
+		return nil
+	}
+	for s != "" {
+		i := strings.IndexByte(s, '%')
+		switch {
+		case i < 0:
+			i = len(s)
+		case i > 0 && s[i-1] == '\\':
+			if err := add(s[:i-1] + "%"); err != nil {
+				return nil, err
+			}
+			s = s[i+1:]
+			continue
+		}
+		if err := add(s[:i]); err != nil {
+			return nil, err
+		}
+		if s = s[i:]; s == "" {
+			break
+		}
+		end := strings.IndexByte(s[1:], '%')
+		if end < 0 {
+			return nil, errors.New("modifier expand: a placeholder is not closed with %")
+		}
+		name := s[1 : 1+end]
+		values, ok := placeholders[name]
+		if !ok || len(values) == 0 {
+			return nil, fmt.Errorf("placeholder %%%s%% has no values: configure them, or leave the rule out", name)
+		}
+		if err := add(values...); err != nil {
+			return nil, err
+		}
+		s = s[end+2:]
+	}
+	return out, nil
+}
+
+// compileField makes the node of one field: its values, joined by or, or by and
+// with the modifier all.
+func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
+	words := strings.Split(key.Value, "|")
+	name := words[0]
+	m, err := parseModifiers(words[1:])
+	if err != nil {
+		c.errorf(key, path, "%v", err)
+		return nil
+	}
+	var f *field
+	if name != "" {
+		if f = c.field(key, name, path); f == nil {
+			return nil
+		}
+	} else if m.exists || m.ref || m.compare != "" || m.part != "" || m.cidr || m.neq {
+		c.errorf(key, path, "a keyword has no field: only all, cased, re and modifiers of text are possible")
+		return nil
+	}
+	values := []*yaml.Node{v}
+	if v.Kind == yaml.SequenceNode {
+		values = v.Content
+		if len(values) == 0 {
+			c.errorf(v, path, "the list is empty: no event can match")
+			return nil
+		}
+	} else if m.all {
+		c.errorf(key, path, "modifier all wants a list of values")
+		return nil
+	}
+	top := &node{op: opOr}
+	if m.all {
+		top.op = opAnd
+	}
+	for _, x := range values {
+		if x.Kind != yaml.ScalarNode {
+			c.errorf(x, path, "want a value, have %s", kindOf(x))
+			return nil
+		}
+		if x.Tag == "!!null" && len(values) > 1 {
+			c.errorf(x, path, "null cannot be one of several values: make a search identifier of its own for it")
+			return nil
+		}
+		tests, err := c.tests(f, &m, x)
+		if err != nil {
+			c.errorf(x, path, "%v", err)
+			return nil
+		}
+		alternatives := &node{op: opOr}
+		for _, t := range tests {
+			t.label = t.describe()
+			alternatives.kids = append(alternatives.kids, &node{op: opTest, test: t})
+		}
+		top.kids = append(top.kids, flat(alternatives))
+	}
+	n := flat(top)
+	if m.neq {
+		n = &node{op: opNot, kids: []*node{n}}
+	}
+	return n
+}
+
+// flat removes a level that has one kid, or the same meaning as its kid.
+func flat(n *node) *node {
+	var kids []*node
+	for _, k := range n.kids {
+		if k.op == n.op && (n.op == opAnd || n.op == opOr) {
+			kids = append(kids, k.kids...)
+		} else {
+			kids = append(kids, k)
+		}
+	}
+	n.kids = kids
+	if len(kids) == 1 && n.op != opNot && n.op != opTest {
+		return kids[0]
+	}
+	return n
+}
+
+// tests makes the tests of one value, any of which may hold.
+func (c *compiler) tests(f *field, m *modifiers, x *yaml.Node) ([]*test, error) {
+	switch {
+	case m.exists:
+		switch strings.ToLower(x.Value) {
+		case "true", "yes":
+			return []*test{{field: f, kind: isThere, want: true}}, nil
+		case "false", "no":
+			return []*test{{field: f, kind: isThere}}, nil
+		}
+		return nil, fmt.Errorf("modifier exists wants true or false, has %q", x.Value)
+	case x.Tag == "!!null":
+		if f == nil {
+			return nil, errors.New("a keyword cannot be null")
+		}
+		if m.affix != "" || len(m.transform) > 0 || m.re || m.cidr || m.compare != "" || m.part != "" || m.ref {
+			return nil, errors.New("null goes with no modifier but neq")
+		}
+		return []*test{{field: f, kind: isAbsent}}, nil
+	case m.ref:
+		other, err := c.resolve(x.Value)
+		if err != nil {
+			return nil, err
+		}
+		how := map[string]patternKind{"": exact, "startswith": prefix, "endswith": suffix, "contains": infix}[m.affix]
+		return []*test{{field: f, kind: isSame, other: other, how: how, cased: m.cased}}, nil
+	case m.compare != "" || m.part != "":
+		n, ok := parseNumber(x.Value)
+		if !ok {
+			return nil, fmt.Errorf("want a number, have %q", x.Value)
+		}
+		t := &test{field: f, kind: isNumber, op: m.compare, num: n, part: m.part}
+		if m.part != "" {
+			t.kind = isDate
+			if t.op == "" {
+				t.op = "eq"
+			}
+			if f.doc.Type != event.Date {
+				return nil, fmt.Errorf("modifier %s wants a time, but %s is of type %s", m.part, f.name, f.doc.Type)
+			}
+		} else if f.doc.Type == event.IPType || f.doc.Type == event.Boolean || f.doc.Type == event.Date {
+			return nil, fmt.Errorf("modifier %s wants a number, but %s is of type %s", m.compare, f.name, f.doc.Type)
+		}
+		return []*test{t}, nil
+	case m.cidr:
+		texts := []string{x.Value}
+		if m.expand {
+			var err error
+			if texts, err = expand(x.Value, c.placeholders); err != nil {
+				return nil, err
+			}
+		}
+		var ts []*test
+		for _, text := range texts {
+			p, err := parsePrefix(text)
+			if err != nil {
+				return nil, err
+			}
+			ts = append(ts, &test{field: f, kind: isInNet, net: p})
+		}
+		return ts, nil
+	case m.re:
+		texts := []string{x.Value}
+		if m.expand {
+			var err error
+			if texts, err = expand(x.Value, c.placeholders); err != nil {
+				return nil, err
+			}
+		}
+		var ts []*test
+		for _, text := range texts {
+			if m.flags != "" {
+				text = "(?" + m.flags + ")" + text
+			}
+			re, err := regexp.Compile(text)
+			if err != nil {
+				return nil, fmt.Errorf("%v; Sigma allows . ^ $ * + ? {n,m} [] | () in expressions", err)
+			}
+			ts = append(ts, &test{field: f, kind: isRegexp, re: re})
+		}
+		return ts, nil
+	}
+	ps, err := m.variants(x.Value, c.placeholders)
+	if err != nil {
+		return nil, err
+	}
+	var ts []*test
+	for _, p := range ps {
+		if f == nil {
+			if p = p.open(true, true); p.kind == anything {
+				return nil, errors.New("the keyword is in every event")
+			}
+		} else if p, err = fit(f, p); err != nil {
+			return nil, err
+		}
+		ts = append(ts, &test{field: f, kind: isText, text: p, cased: m.cased})
+	}
+	return ts, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if a, aerr := netip.ParseAddr(s); aerr == nil {
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil {
+		return p, fmt.Errorf("%q is no prefix: write it as 192.0.2.0/24 or 2001:db8::/32", s)
+	}
+	return p.Masked(), nil
+}
+
+// fit rejects a value that the field can never have, and writes an address as
+// events do.
+func fit(f *field, p *pattern) (*pattern, error) {
+	if p.kind != exact || f.doc.Type != event.IPType && f.doc.Type != event.Long && f.doc.Type != event.Double {
+		return p, nil
+	}
+	text := string(p.lit)
+	if f.doc.Type != event.IPType {
+		if _, ok := parseNumber(text); !ok {
+			return nil, fmt.Errorf("%s is a number and never %q", f.name, text)
+		}
+		return p, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		if strings.Contains(text, "/") {
+			return nil, fmt.Errorf("%s is an address and never %q: write %s|cidr", f.name, text, f.name)
+		}
+		return nil, fmt.Errorf("%s is an address and never %q", f.name, text)
+	}
+	return literal([]byte(a.WithZone("").String())), nil
+}

@@ -1,0 +1,561 @@
+package sigma
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/attack"
+	"github.com/tocsin/tocsin/correlator/window"
+	"github.com/tocsin/tocsin/event"
+)
+
+// Options are what rules are compiled against.
+type Options struct {
+	// Schema has every field that events may carry.
+	Schema *event.Schema
+	// Kinds are the kinds of events that sensors make; nil: not checked.
+	Kinds []event.Kind
+	// Placeholders are the values of %name% in values with the modifier expand.
+	Placeholders map[string][]string
+	// Ruleset is rule.ruleset of the alerts. Default "sigma".
+	Ruleset string
+}
+
+// Set is compiled rules. It does not change; Match may be called from several
+// goroutines.
+type Set struct {
+	// Rules are those that compiled, with their sources, in the order given.
+	Rules  []*Rule
+	rules  []*compiled // those over single events
+	alerts []*correlator.Rule
+	index  *index
+	pool   sync.Pool
+}
+
+// compiled is a rule over single events, ready to match.
+type compiled struct {
+	rule  *Rule
+	tree  *node
+	kinds []event.Kind
+	out   []*output
+}
+
+func (r *compiled) sees(kind event.Kind) bool {
+	return r.kinds == nil || slices.Contains(r.kinds, kind)
+}
+
+// output is a rule that a match is a signal for: the rule itself, or a
+// correlation that it takes part in.
+type output struct {
+	rule           *correlator.Rule
+	part           int
+	group          []groupField
+	strict         bool // an event without one of the group's fields takes no part
+	value          []*field
+	message        template
+	source, target *field
+	then           []*output
+}
+
+type groupField struct {
+	name  string
+	field *field
+}
+
+// Load parses and compiles the rules of all .yml and .yaml files in a tree.
+func Load(fsys fs.FS, opt Options) (*Set, []*Error) {
+	rules, errs := ParseFS(fsys)
+	set, more := Compile(rules, opt)
+	return set, errorList(append(errs, more...)).sorted()
+}
+
+// ParseFS parses all .yml and .yaml files in a tree, in the order of their names.
+func ParseFS(fsys fs.FS) ([]*Rule, []*Error) {
+	var rules []*Rule
+	var errs errorList
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			errs.add(name, 0, "", "%v", reason(err))
+			if d != nil && d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if ext := path.Ext(name); d.IsDir() || ext != ".yml" && ext != ".yaml" {
+			return nil
+		}
+		data, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			errs.add(name, 0, "", "%v", reason(err))
+			return nil
+		}
+		rs, es := Parse(name, data)
+		rules, errs = append(rules, rs...), append(errs, es...)
+		return nil
+	})
+	if err != nil {
+		errs.add(".", 0, "", "%v", err)
+	}
+	return rules, errs
+}
+
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// Compile compiles rules together: correlations find the rules they need among
+// them. Rules with errors, and correlations that need them, are left out.
+func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
+	opt.Ruleset = cmp.Or(opt.Ruleset, "sigma")
+	b := &builder{opt: opt, set: &Set{}, named: map[string]*Rule{}, single: map[*Rule]*compiled{}, compilers: map[*Rule]*compiler{}, alerts: map[*Rule]*correlator.Rule{}}
+	b.names(rules)
+	for _, r := range rules {
+		if r.Correlation == nil {
+			b.compileSingle(r)
+		}
+	}
+	b.correlations(rules)
+	b.finish(rules)
+	s := b.set
+	s.index = newIndex(s.rules)
+	s.pool.New = func() any { return &matcher{set: s, woken: make([]uint32, len(s.rules))} }
+	return s, b.errs.sorted()
+}
+
+type builder struct {
+	opt       Options
+	set       *Set
+	errs      errorList
+	named     map[string]*Rule // by name and by ID
+	single    map[*Rule]*compiled
+	compilers map[*Rule]*compiler
+	alerts    map[*Rule]*correlator.Rule // of correlations that are in order
+	users     map[*Rule][]*Rule          // correlations that a rule takes part in
+}
+
+func (b *builder) names(rules []*Rule) {
+	for _, r := range rules {
+		if r.ID == "" {
+			// The text says which rule it is, as long as it is the same text.
+			r.ID = "sigma-" + r.Hash[:16] + "-" + fmt.Sprint(r.Line)
+		}
+		for _, n := range []string{r.ID, r.Name} {
+			if n == "" {
+				continue
+			}
+			if other := b.named[n]; other != nil {
+				b.errs.add(r.File, r.Line, "id", "%s is taken by %s:%d; give one of them another", n, other.File, other.Line)
+				continue
+			}
+			b.named[n] = r
+		}
+	}
+}
+
+func (b *builder) compileSingle(r *Rule) {
+	if b.named[r.ID] != r {
+		return
+	}
+	kinds, err := r.LogSource.kinds(b.opt.Kinds)
+	if err != nil {
+		b.errs.add(r.File, r.lines["logsource"], "logsource", "%v", err)
+		return
+	}
+	c := &compiler{rule: r, schema: b.opt.Schema, kinds: kinds, placeholders: b.opt.Placeholders, errs: &b.errs}
+	if tree := c.compile(); tree != nil {
+		b.single[r] = &compiled{rule: r, tree: tree, kinds: kinds}
+		b.compilers[r] = c
+	}
+}
+
+// correlations finds which correlations are in order: all of their rules are
+// there and none needs itself.
+func (b *builder) correlations(rules []*Rule) {
+	b.users = map[*Rule][]*Rule{}
+	const visiting = 1
+	seen := map[*Rule]int{}
+	var visit func(r *Rule) bool
+	visit = func(r *Rule) bool {
+		if r.Correlation == nil {
+			return b.single[r] != nil
+		}
+		switch seen[r] {
+		case visiting:
+			b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "the rule needs itself")
+			return false
+		case 0:
+			seen[r] = visiting
+			ok := b.named[r.ID] == r
+			for i, name := range r.Correlation.Rules {
+				part := b.named[name]
+				switch {
+				case part == nil:
+					var names []string
+					for n := range b.named {
+						names = append(names, n)
+					}
+					slices.Sort(names)
+					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "there is no rule with the name or id %s%s", name, didYouMean(name, names))
+					ok = false
+				case slices.Contains(r.Correlation.Rules[:i], name):
+					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "%s is given twice", name)
+					ok = false
+				case !visit(part):
+					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "%s (%s:%d) has errors", name, part.File, part.Line)
+					ok = false
+				}
+			}
+			if ok {
+				b.alerts[r] = b.alertRule(r)
+				b.alerts[r].Window = r.window()
+				for _, name := range r.Correlation.Rules {
+					b.users[b.named[name]] = append(b.users[b.named[name]], r)
+				}
+			}
+			seen[r] = visiting + 1
+		}
+		return b.alerts[r] != nil
+	}
+	for _, r := range rules {
+		if r.Correlation != nil {
+			visit(r)
+		}
+	}
+	for r, a := range b.alerts {
+		a.Silent = b.quiet(r)
+		// A correlation has changed when one of its rules has.
+		h := sha256.New()
+		h.Write([]byte(r.Hash))
+		for _, name := range r.Correlation.Rules {
+			h.Write([]byte(b.named[name].Hash))
+		}
+		a.Hash = hex.EncodeToString(h.Sum(nil))
+	}
+}
+
+// quiet reports whether a rule only serves correlations.
+func (b *builder) quiet(r *Rule) bool {
+	users := b.users[r]
+	return len(users) > 0 && !slices.ContainsFunc(users, func(u *Rule) bool { return u.Correlation.Generate })
+}
+
+// finish wires every single-event rule to the rules that it is a signal for.
+func (b *builder) finish(rules []*Rule) {
+	for _, r := range rules {
+		c := b.single[r]
+		if c == nil {
+			continue
+		}
+		before := len(b.errs)
+		if !b.quiet(r) {
+			c.out = append(c.out, b.plain(r))
+		}
+		c.out = append(c.out, b.links(r, r, 0)...)
+		if len(b.errs) == before {
+			b.set.rules = append(b.set.rules, c)
+		}
+	}
+	used := map[*correlator.Rule]bool{}
+	var mark func(os []*output)
+	mark = func(os []*output) {
+		for _, o := range os {
+			used[o.rule] = true
+			mark(o.then)
+		}
+	}
+	for _, c := range b.set.rules {
+		mark(c.out)
+		for _, o := range c.out {
+			if o.rule.Window == nil {
+				b.set.alerts = append(b.set.alerts, o.rule)
+			}
+		}
+	}
+	for _, r := range rules {
+		if a := b.alerts[r]; a != nil && used[a] {
+			b.set.alerts = append(b.set.alerts, a)
+		}
+		if c := b.single[r]; c != nil && slices.Contains(b.set.rules, c) || b.alerts[r] != nil && used[b.alerts[r]] {
+			b.set.Rules = append(b.set.Rules, r)
+		}
+	}
+}
+
+// plain is the output of a rule for itself.
+func (b *builder) plain(r *Rule) *output {
+	c := b.compilers[r]
+	o := &output{rule: b.alertRule(r)}
+	o.rule.Bucket = r.Bucket
+	by := r.GroupBy
+	if r.tocsin["group-by"] == nil {
+		by = []string{"source.ip", "destination.ip"}
+	}
+	for _, name := range by {
+		f, err := c.resolve(name)
+		if err != nil {
+			b.custom(r, "group-by", err)
+			continue
+		}
+		o.group = append(o.group, groupField{f.name, f})
+	}
+	b.sentence(o, r, c)
+	return o
+}
+
+// links are the outputs of a rule over single events, base, for the
+// correlations that r takes part in: base itself or a correlation of it.
+func (b *builder) links(base, r *Rule, depth int) []*output {
+	const most = 8
+	c := b.compilers[base]
+	var out []*output
+	for _, u := range b.users[r] {
+		if depth == most {
+			b.errs.add(u.File, u.lines["correlation"], "correlation.rules", "correlations over correlations go %d deep at most", most)
+			return nil
+		}
+		o := &output{rule: b.alerts[u], strict: true}
+		for i, name := range u.Correlation.Rules {
+			if b.named[name] == r && strings.HasPrefix(u.Correlation.Type, "temporal") {
+				o.part = i
+			}
+		}
+		for _, name := range u.Correlation.GroupBy {
+			f, err := c.resolve(alias(u, r, name))
+			if err != nil {
+				b.errs.add(u.File, u.lines["correlation.group-by"], "correlation.group-by", "of events of %s: %v", cmp.Or(r.Name, r.ID), err)
+				continue
+			}
+			label := f.name
+			if _, ok := u.Correlation.Aliases[name]; ok {
+				label = name
+			}
+			o.group = append(o.group, groupField{label, f})
+		}
+		for _, name := range u.Correlation.Field {
+			f, err := c.resolve(alias(u, r, name))
+			if err != nil {
+				b.errs.add(u.File, u.lines["correlation.condition"], "correlation.condition.field", "of events of %s: %v", cmp.Or(r.Name, r.ID), err)
+				continue
+			}
+			o.value = append(o.value, f)
+		}
+		b.sentence(o, u, c)
+		o.then = b.links(base, u, depth+1)
+		out = append(out, o)
+	}
+	return out
+}
+
+// alias returns the field that a correlation's name means in events of a rule.
+func alias(u, r *Rule, name string) string {
+	rules, ok := u.Correlation.Aliases[name]
+	if !ok {
+		return name
+	}
+	return cmp.Or(rules[r.Name], rules[r.ID], name)
+}
+
+// sentence resolves message, source and target.
+func (b *builder) sentence(o *output, r *Rule, c *compiler) {
+	var err error
+	if o.message, err = c.template(r.Message); err != nil {
+		b.custom(r, "message", err)
+	}
+	for _, end := range []struct {
+		key, name string
+		at        **field
+	}{{"source", r.Source, &o.source}, {"target", r.Target, &o.target}} {
+		if end.name == "" {
+			continue
+		}
+		f, err := c.resolve(end.name)
+		if err == nil && f.doc.Type != event.IPType {
+			err = fmt.Errorf("%s is of type %s, not an address", f.name, f.doc.Type)
+		}
+		if err != nil {
+			b.custom(r, end.key, err)
+		}
+		*end.at = f
+	}
+}
+
+func (b *builder) custom(r *Rule, key string, err error) {
+	line := r.Line
+	if n := r.tocsin[key]; n != nil {
+		line = n.Line
+	}
+	e := &Error{r.File, line, "tocsin." + key, err.Error()}
+	if !slices.ContainsFunc(b.errs, func(x *Error) bool { return *x == *e }) {
+		b.errs = append(b.errs, e)
+	}
+}
+
+var techniqueTag = regexp.MustCompile(`^attack\.(t\d{4}(\.\d{3})?)$`)
+
+// severities are those of Sigma's levels, in the middle of event.LevelOf's ranges.
+var severities = map[string]int{"informational": 10, "low": 30, "": 50, "medium": 50, "high": 70, "critical": 90}
+
+// alertRule makes what stage two knows of a rule.
+func (b *builder) alertRule(r *Rule) *correlator.Rule {
+	a := &correlator.Rule{
+		Rule:     event.Rule{ID: r.ID, Name: r.Title, Ruleset: b.opt.Ruleset, Version: cmp.Or(r.Modified, r.Date), Hash: r.Hash},
+		Severity: severities[r.Level],
+		Message:  r.Title + ": {source} → {target}",
+		Bucket:   r.Bucket,
+	}
+	for _, tag := range r.Tags {
+		m := techniqueTag.FindStringSubmatch(strings.ToLower(tag))
+		if m == nil {
+			continue
+		}
+		t, ok := attack.Lookup(m[1])
+		if !ok {
+			b.errs.add(r.File, r.lines["tags"], "tags", "%s is no technique of ATT&CK %s", tag, attack.Version)
+			continue
+		}
+		a.Techniques = append(a.Techniques, t)
+	}
+	return a
+}
+
+// window makes the condition of a correlation.
+func (r *Rule) window() *correlator.Window {
+	c := r.Correlation
+	ops := map[string]window.Op{"gt": window.GT, "gte": window.GTE, "lt": window.LT, "lte": window.LTE, "eq": window.EQ, "neq": window.NEQ}
+	var limits window.Limits
+	for _, l := range c.Limits {
+		limits = append(limits, window.Limit{Op: ops[l.Op], N: l.N})
+	}
+	what := strings.Join(c.Field, ", ")
+	switch c.Type {
+	case "value_count":
+		return window.Distinct(what, c.Span, limits)
+	case "value_sum":
+		return window.Sum(what, c.Span, limits)
+	case "value_avg":
+		return window.Average(what, c.Span, limits)
+	case "value_percentile":
+		return window.Percentile(what, c.Percent, c.Span, limits)
+	case "temporal":
+		if len(limits) == 0 {
+			limits = window.AtLeast(len(c.Rules))
+		}
+		return window.Together(c.Rules, c.Span, limits)
+	case "temporal_ordered":
+		return window.Ordered(c.Rules, c.Span)
+	}
+	return window.Count("events", c.Span, limits)
+}
+
+// Detector returns the set as stage one of a correlator.
+func (s *Set) Detector() correlator.Detector {
+	d := correlator.Detector{Name: "sigma", Rules: s.alerts, Kinds: []event.Kind{}, Match: s.Match}
+	for _, r := range s.rules {
+		if r.kinds == nil {
+			d.Kinds = nil
+			break
+		}
+		for _, k := range r.kinds {
+			if !slices.Contains(d.Kinds, k) {
+				d.Kinds = append(d.Kinds, k)
+			}
+		}
+	}
+	return d
+}
+
+// matcher is the memory of one Match.
+type matcher struct {
+	set     *Set
+	scratch scratch
+	woken   []uint32 // by rule: the round in which it was last woken
+	round   uint32
+	calls   []int32
+}
+
+func (m *matcher) call(rule int32) {
+	if m.woken[rule] != m.round {
+		m.woken[rule] = m.round
+		m.calls = append(m.calls, rule)
+	}
+}
+
+// Match emits a signal for every rule that the event matches.
+func (s *Set) Match(e *event.Event, emit func(correlator.Signal)) {
+	m := s.pool.Get().(*matcher)
+	if m.round++; m.round == 0 { // after 4 billion events
+		clear(m.woken)
+		m.round = 1
+	}
+	m.calls = m.calls[:0]
+	m.wake(e)
+	for _, i := range m.calls {
+		r := s.rules[i]
+		if r.tree.holds(e, &m.scratch) {
+			r.signal(e, &m.scratch, emit)
+		}
+	}
+	m.scratch.lowOf = "" // e is borrowed
+	s.pool.Put(m)
+}
+
+// signal emits what a match of the rule is a signal for.
+func (r *compiled) signal(e *event.Event, s *scratch, emit func(correlator.Signal)) {
+	note := correlator.Note{Explain: r.tree.explain(e, s, nil)}
+	note.Hosts, note.Users = correlator.Names(e)
+	for _, o := range r.out {
+		if sig, ok := o.signal(e, &note); ok {
+			emit(sig)
+		}
+	}
+}
+
+func (o *output) signal(e *event.Event, note *correlator.Note) (correlator.Signal, bool) {
+	group, ok := groupKey(o.group, e, o.strict)
+	if !ok {
+		return correlator.Signal{}, false
+	}
+	sig := correlator.Of(o.rule, group, e)
+	sig.Part = o.part
+	n := *note
+	n.Message = o.message.render(e)
+	sig.Note = &n
+	if o.source != nil {
+		sig.Source = o.source.addr(e)
+	}
+	if o.target != nil {
+		sig.Target = o.target.addr(e)
+	}
+	switch len(o.value) {
+	case 0:
+	case 1:
+		sig.Value = o.value[0].all(e)
+	default:
+		// Several fields count together: a value of each.
+		var texts []string
+		for _, f := range o.value {
+			texts = append(texts, f.all(e).String())
+		}
+		sig.Value = event.Str(strings.Join(texts, "\x1f"))
+	}
+	for _, t := range o.then {
+		if next, ok := t.signal(e, note); ok {
+			sig.Then = append(sig.Then, next)
+		}
+	}
+	return sig, true
+}
