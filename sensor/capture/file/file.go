@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -104,10 +105,15 @@ func New(in io.Reader, name string) (*Reader, error) {
 // without folders and without the endings that say how it is written.
 func SensorName(path string) string {
 	name := filepath.Base(path)
-	for _, ext := range [...]string{".gz", ".zst", ".pcap", ".pcapng", ".cap", ".dmp"} {
-		if s := strings.TrimSuffix(name, ext); s != "" {
-			name = s
-		}
+	name = trimEnding(name, ".gz", ".zst")
+	return trimEnding(name, ".pcap", ".pcapng", ".cap", ".dmp")
+}
+
+// trimEnding cuts one of the endings off, in any case, unless nothing else is left.
+func trimEnding(name string, endings ...string) string {
+	ext := filepath.Ext(name)
+	if len(ext) < len(name) && slices.Contains(endings, strings.ToLower(ext)) {
+		return name[:len(name)-len(ext)]
 	}
 	return name
 }

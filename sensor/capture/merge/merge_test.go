@@ -1,0 +1,140 @@
+package merge_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/capture/merge"
+)
+
+// list is a source of packets that are one letter each, from interfaces that
+// appear with their first packet, ending with err.
+type list struct {
+	name    string
+	packets []capture.Packet
+	err     error
+	at      int
+	ifaces  []capture.Interface
+	closed  bool
+}
+
+// source makes a list of words such as "1a" and "2b/1": the time in seconds,
+// the content, and the interface.
+func source(name string, err error, words string) *list {
+	l := &list{name: name, err: err}
+	for _, w := range strings.Fields(words) {
+		var sec int64
+		var data string
+		var iface int
+		w, i, _ := strings.Cut(w, "/")
+		fmt.Sscanf(w, "%d%s", &sec, &data)
+		fmt.Sscanf(i, "%d", &iface)
+		l.packets = append(l.packets, capture.Packet{Time: time.Unix(sec, 0), Data: []byte(data), Iface: iface})
+	}
+	return l
+}
+
+func (l *list) Next(p *capture.Packet) error {
+	if l.at == len(l.packets) {
+		return l.err
+	}
+	*p = l.packets[l.at]
+	l.at++
+	for len(l.ifaces) <= p.Iface {
+		l.ifaces = append(l.ifaces, capture.Interface{Sensor: l.name, Name: fmt.Sprint("eth", len(l.ifaces))})
+	}
+	return nil
+}
+
+func (l *list) Interfaces() []capture.Interface { return l.ifaces }
+
+func (l *list) Counters() capture.Counters {
+	return capture.Counters{Received: uint64(l.at), Filtered: 1, Dropped: map[string]uint64{"kernel": 2}}
+}
+
+func (l *list) Close() error {
+	l.closed = true
+	return nil
+}
+
+func TestMerge(t *testing.T) {
+	broken := errors.New("b: cut off")
+	f := func(want string, wantErr error, sources ...*list) {
+		t.Helper()
+		var all []capture.Source
+		packets := 0
+		for _, l := range sources {
+			all = append(all, l)
+			packets += len(l.packets)
+		}
+		s := merge.New(all...)
+		var got []string
+		var p capture.Packet
+		var err error
+		for err = s.Next(&p); err == nil; err = s.Next(&p) {
+			tap := s.Interfaces()[p.Iface]
+			got = append(got, fmt.Sprintf("%d%s:%s.%s", p.Time.Unix(), p.Data, tap.Sensor, tap.Name))
+		}
+		if strings.Join(got, " ") != want || !errors.Is(err, wantErr) {
+			t.Errorf("got  %s, %v\nwant %s, %v", strings.Join(got, " "), err, want, wantErr)
+		}
+		if c := s.Counters(); c.Received != uint64(packets) || c.Filtered != uint64(len(all)) || c.Dropped["kernel"] != uint64(2*len(all)) {
+			t.Errorf("Counters() = %+v", c)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if slices.ContainsFunc(sources, func(l *list) bool { return !l.closed }) {
+			t.Error("a source is not closed")
+		}
+	}
+	f("", io.EOF)
+	f("1x:a.eth0 2y:a.eth0", io.EOF, source("a", io.EOF, "1x 2y"))
+	f("1x:a.eth0 2p:b.eth0 3y:a.eth0 4q:b.eth0", io.EOF, source("a", io.EOF, "1x 3y"), source("b", io.EOF, "2p 4q"))
+	f("1x:a.eth0 1y:a.eth0 1p:b.eth0", io.EOF, source("a", io.EOF, "1x 1y"), source("b", io.EOF, "1p"))
+	f("2p:b.eth0 3x:a.eth0 1y:a.eth0 4z:a.eth0 5q:b.eth0", io.EOF, source("a", io.EOF, "3x 1y 4z"), source("b", io.EOF, "2p 5q"))
+	f("1x:a.eth1 2p:b.eth0 3y:a.eth0 4q:b.eth2", io.EOF, source("a", io.EOF, "1x/1 3y/0"), source("b", io.EOF, "2p 4q/2"))
+	f("1x:a.eth0 2p:b.eth0 3y:a.eth0", broken, source("a", io.EOF, "1x 3y"), source("b", broken, "2p"), source("c", io.EOF, ""))
+	other := errors.New("a: cut off")
+	f("2p:b.eth0", other, source("a", other, ""), source("b", broken, "2p"))
+	f("2p:b.eth0", broken, source("a", other, ""), source("b", broken, "2p"))
+}
+
+// A source hands out a packet's bytes only until its own next packet, so the
+// merged one must not read ahead of the packet that the caller looks at.
+func TestMergeKeepsData(t *testing.T) {
+	a, b := source("a", io.EOF, "1x 3y"), source("b", io.EOF, "2p 4q")
+	s := merge.New(a, b)
+	var p capture.Packet
+	for _, want := range []int{1, 1, 2, 2} {
+		if err := s.Next(&p); err != nil {
+			t.Fatal(err)
+		}
+		if a.at != want && string(p.Data) != "p" && string(p.Data) != "q" {
+			t.Errorf("at %s source a was read %d times, want %d", p.Data, a.at, want)
+		}
+	}
+}
+
+func TestMergeAllocates(t *testing.T) {
+	a, b := source("a", io.EOF, ""), source("b", io.EOF, "")
+	for i := range 1000 {
+		a.packets = append(a.packets, capture.Packet{Time: time.Unix(int64(i), 0)})
+		b.packets = append(b.packets, capture.Packet{Time: time.Unix(int64(i), 500)})
+	}
+	s := merge.New(a, b)
+	var p capture.Packet
+	if n := testing.AllocsPerRun(1500, func() {
+		if err := s.Next(&p); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
