@@ -2,6 +2,7 @@ package flow
 
 import (
 	"hash/maphash"
+	"net/netip"
 	"time"
 
 	"github.com/tocsin/tocsin/sensor/packet"
@@ -278,6 +279,9 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	return r
 }
 
+// broadcast is the address of everybody on a link (RFC 919).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // backwards reports whether a first packet seems to come from the responder:
 // it did not open a connection, and its sender has the port of a service.
 // Zeek guesses the same way.
@@ -294,7 +298,10 @@ func (t *Table) backwards(p *packet.Packet) bool {
 		}
 		return true
 	case packet.ProtoUDP:
-		return has(&t.udpServers, p.SrcPort) && !has(&t.udpServers, p.DstPort)
+		// Nobody answers from all addresses at once: what is sent to many was
+		// begun by its sender.
+		many := p.Dst.IsMulticast() || p.Dst == broadcast
+		return has(&t.udpServers, p.SrcPort) && !has(&t.udpServers, p.DstPort) && !many
 	}
 	return false
 }
