@@ -33,6 +33,10 @@ type Case struct {
 	// Midstream says that the conversation does not begin with what Probe
 	// recognises.
 	Midstream bool
+	// Sealed is the index of the first piece whose portions mean something,
+	// because it is encrypted and its sizes are all there is: it and what
+	// follows are not cut. 0 where all may be.
+	Sealed int
 	// Allocs is how many allocations one event may cost, 0 if that is not of
 	// interest here. It is measured over the conversation played again and
 	// again: where it Recovers on one parser, else on a new one each time.
@@ -264,6 +268,10 @@ func testProbe(t *testing.T, p proto.Protocol, c Case) {
 // testCuts plays the conversation in other portions: the events stay the same.
 func testCuts(t *testing.T, p proto.Protocol, c Case) {
 	want := run(t, p, c.Pieces)
+	open, sealed := c.Pieces, []Piece(nil)
+	if c.Sealed > 0 {
+		open, sealed = c.Pieces[:c.Sealed], c.Pieces[c.Sealed:]
+	}
 	check := func(ps []Piece, want []byte, format string, args ...any) {
 		t.Helper()
 		if got := run(t, p, ps); !bytes.Equal(got, want) {
@@ -271,19 +279,19 @@ func testCuts(t *testing.T, p proto.Protocol, c Case) {
 		}
 	}
 	total := 0
-	for _, x := range c.Pieces {
+	for _, x := range open {
 		total += len(x.Data)
 	}
 	if total <= 16<<10 {
-		check(cut(c.Pieces, func(int) int { return 1 }), want, "byte by byte")
+		check(append(cut(open, func(int) int { return 1 }), sealed...), want, "byte by byte")
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for i := range 20 {
 		most := 1 << (1 + i%12)
-		check(cut(c.Pieces, func(int) int { return 1 + rnd.IntN(most) }), want, "random portions of at most %d bytes, number %d", most, i)
+		check(append(cut(open, func(int) int { return 1 + rnd.IntN(most) }), sealed...), want, "random portions of at most %d bytes, number %d", most, i)
 	}
 	stride := 1 + total*total/(8<<20) // every place, while that is quick
-	for i, x := range c.Pieces {
+	for i, x := range open {
 		for n := 1; n < len(x.Data); n += stride {
 			ps := slices.Insert(slices.Clone(c.Pieces), i+1, Piece{x.Dir, x.Data[n:], x.At})
 			ps[i].Data = x.Data[:n]
@@ -295,7 +303,7 @@ func testCuts(t *testing.T, p proto.Protocol, c Case) {
 	var together []Piece
 	for i := range timeless {
 		timeless[i].At = 0
-		if k := len(together) - 1; k >= 0 && together[k].Dir == timeless[i].Dir {
+		if k := len(together) - 1; k >= 0 && i < len(open) && together[k].Dir == timeless[i].Dir {
 			together[k].Data = slices.Concat(together[k].Data, timeless[i].Data)
 		} else {
 			together = append(together, timeless[i])
