@@ -41,6 +41,10 @@ func mix(a, b uint64) uint64 {
 }
 
 func hashIP(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return mix(uint64(binary.BigEndian.Uint32(b[:])), mulB)
+	}
 	b := a.As16()
 	return mix(mix(binary.BigEndian.Uint64(b[:8]), mulB), binary.BigEndian.Uint64(b[8:]))
 }

@@ -20,6 +20,7 @@ type list struct {
 	packets []capture.Packet
 	err     error
 	at      int
+	buf     []byte
 	ifaces  []capture.Interface
 	closed  bool
 }
@@ -45,6 +46,8 @@ func (l *list) Next(p *capture.Packet) error {
 		return l.err
 	}
 	*p = l.packets[l.at]
+	l.buf = append(l.buf[:0], p.Data...) // valid only until the next call
+	p.Data = l.buf
 	l.at++
 	for len(l.ifaces) <= p.Iface {
 		l.ifaces = append(l.ifaces, capture.Interface{Sensor: l.name, Name: fmt.Sprint("eth", len(l.ifaces))})
@@ -104,22 +107,6 @@ func TestMerge(t *testing.T) {
 	other := errors.New("a: cut off")
 	f("2p:b.eth0", other, source("a", other, ""), source("b", broken, "2p"))
 	f("2p:b.eth0", broken, source("a", other, ""), source("b", broken, "2p"))
-}
-
-// A source hands out a packet's bytes only until its own next packet, so the
-// merged one must not read ahead of the packet that the caller looks at.
-func TestMergeKeepsData(t *testing.T) {
-	a, b := source("a", io.EOF, "1x 3y"), source("b", io.EOF, "2p 4q")
-	s := merge.New(a, b)
-	var p capture.Packet
-	for _, want := range []int{1, 1, 2, 2} {
-		if err := s.Next(&p); err != nil {
-			t.Fatal(err)
-		}
-		if a.at != want && string(p.Data) != "p" && string(p.Data) != "q" {
-			t.Errorf("at %s source a was read %d times, want %d", p.Data, a.at, want)
-		}
-	}
 }
 
 func TestMergeAllocates(t *testing.T) {
