@@ -5,7 +5,7 @@ import "github.com/tocsin/tocsin/event"
 // ICSFields documents the fields that industrial protocols share: one flat
 // record per transaction, the request together with its response.
 var ICSFields = []event.FieldDoc{
-	{Name: "event.outcome", Type: event.Keyword, Help: "success, failure, or unknown where nobody answered.", Class: event.ClassTechnical},
+	Outcome,
 	{Name: "ics.protocol", Type: event.Keyword, Help: "Industrial protocol: modbus, dnp3, iec104, …", Class: event.ClassTechnical},
 	{Name: "ics.operation", Type: event.Keyword, Help: "What kind of act it is: read, write, control, program, upload, mode, firmware, diagnose, discover, report, time, session, auth.", Class: event.ClassTechnical},
 	{Name: "ics.function.code", Type: event.Long, Help: "Number of the function on the wire.", Class: event.ClassTechnical},
@@ -26,6 +26,12 @@ var ICSFields = []event.FieldDoc{
 // for the same oddity in every protocol.
 var Anomaly = event.FieldDoc{
 	Name: "tocsin.protocol.anomaly", Type: event.Keyword,
-	Help:  "What is odd about the transaction: unsolicited_response, no_response, length_mismatch, unknown_function, …",
+	Help:  "What is odd about the transaction: unsolicited_response, no_response, …",
 	Class: event.ClassTechnical,
+}
+
+// Outcome documents ECS's word for whether what was asked was done.
+var Outcome = event.FieldDoc{
+	Name: "event.outcome", Type: event.Keyword,
+	Help: "success, failure, or unknown where there is no telling.", Class: event.ClassTechnical,
 }

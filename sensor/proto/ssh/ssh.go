@@ -29,7 +29,7 @@ var Protocol = proto.Protocol{
 	Probe:     probe,
 	New:       func() proto.Parser { return new(parser) },
 	Fields: []event.FieldDoc{
-		{Name: "event.outcome", Type: event.Keyword, Help: "success, failure, or unknown where nobody answered.", Class: event.ClassTechnical},
+		proto.Outcome,
 		{Name: "tocsin.ssh.client.version", Type: event.Keyword, Help: "Protocol version that the client offers.", Class: event.ClassTechnical},
 		{Name: "tocsin.ssh.client.software", Type: event.Keyword, Help: "Software of the client, as it says, with its comment.", Class: event.ClassTechnical},
 		{Name: "tocsin.ssh.server.version", Type: event.Keyword, Help: "Protocol version that the server offers.", Class: event.ClassTechnical},
