@@ -201,7 +201,8 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 		t.finish(r, Idle)
 		r = nil
 	}
-	if r == nil {
+	fresh := r == nil
+	if fresh {
 		r = t.create(hash, &k, s, p)
 		if r.start == before {
 			r.Generation = generation + 1
@@ -215,17 +216,23 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 	if at := p.Time.UnixNano(); at > r.last && !(r.sides[0].tcp.closed && r.sides[1].tcp.closed) {
 		r.last = at
 	}
+	sooner := false
 	switch r.key.proto {
 	case packet.ProtoTCP:
 		if r.tcp(s, p) && !r.closed {
 			r.closed, r.closedAt = true, t.now
-			t.unschedule(r)
-			t.schedule(r)
+			sooner = true
 		}
 	case packet.ProtoUDP:
 		if e.packets == 1 {
 			r.letter(s, 'D')
 		}
+	}
+	if fresh {
+		t.schedule(r)
+	} else if sooner {
+		t.unschedule(r)
+		t.schedule(r)
 	}
 	return r, s
 }
@@ -244,6 +251,8 @@ func (t *Table) find(hash uint32, k *key) *Record {
 	}
 }
 
+// create makes a flow, which the caller schedules when its first packet has
+// shown what it is.
 func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	if t.live >= t.cfg.MaxFlows {
 		t.evict()
@@ -275,7 +284,6 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	if t.backwards(p) {
 		r.flip()
 	}
-	t.schedule(r)
 	return r
 }
 
