@@ -175,7 +175,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 			})
 		default:
 			f := fact{id: e.ID, at: e.Time}
-			if v, ok := e.Lookup(refOutcome); ok {
+			if v, ok := e.Lookup(refOutcome); ok && remote[string(e.Kind)] {
 				f.login, f.failed = v.Str() == "success", v.Str() == "failure"
 			}
 			if v, ok := e.Lookup(refOperation); ok {

@@ -32,8 +32,11 @@ var (
 	outcome  = event.Resolve("event.outcome")
 )
 
-// Detector returns the detector. It looks at every event that tells the
-// outcome of a login in event.outcome, whatever the protocol.
+// kinds are the events whose event.outcome is that of a login. Other events
+// tell the outcome of a transaction there.
+var kinds = []event.Kind{"ssh"}
+
+// Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
 	sum := sha256.Sum256(fmt.Appendf(nil, "bruteforce 1 %+v", c))
@@ -51,7 +54,7 @@ func Detector(c Config) correlator.Detector {
 		Window:  &correlator.Window{Span: c.Span, New: func() correlator.Judge { return &afterFailures{need: c.Failures} }},
 	}
 	return correlator.Detector{
-		Name: "bruteforce", Rules: []*correlator.Rule{guess, success},
+		Name: "bruteforce", Rules: []*correlator.Rule{guess, success}, Kinds: kinds,
 		Match: func(e *event.Event, emit func(correlator.Signal)) {
 			v, ok := e.Lookup(outcome)
 			if !ok || v.Str() != "failure" && v.Str() != "success" {
