@@ -131,6 +131,13 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 			if !slices.Contains(anchor.Targets, c.to) || !c.established || c.end.Before(anchor.First) || c.start.After(anchor.Last) {
 				continue
 			}
+			to, err := b.load(ctx, c.to)
+			if err != nil {
+				return err
+			}
+			if to.outside() {
+				continue // what leaves the network is a branch: a control channel, or data carried off
+			}
 			x := b.candidate(h, c, link{}, false)
 			if own == nil || x.arg.sum > own.arg.sum {
 				own = &x
@@ -262,24 +269,25 @@ func (b *builder) backward(ctx context.Context, t *Trace, h *host, next time.Tim
 			}
 			xs = append(xs, b.candidate(h, c, link{next: next}, false))
 		}
-		var taken *candidate
-		for _, x := range best(xs) {
-			from, err := b.load(ctx, x.c.from)
+		xs = best(xs)
+		for i := range xs {
+			from, err := b.load(ctx, xs[i].c.from)
 			if err != nil {
 				return nil, nil, err
 			}
-			x.arg = b.weigh(x.c, x.alerts, link{next: next}, from.suspect(h.addr, next))
-			if taken == nil || x.arg.sum > taken.arg.sum {
-				x, taken = swap(taken, x)
-			}
-			if x.c != nil {
-				b.reject(x)
+			xs[i].arg = b.weigh(xs[i].c, xs[i].alerts, link{next: next}, from.suspect(h.addr, next))
+		}
+		xs = best(xs)
+		var taken *candidate
+		for i := range xs {
+			switch {
+			case i == 0 && xs[0].arg.confidence() >= acceptedFrom:
+				taken = &xs[0]
+			case taken == nil || xs[i].c.from != taken.c.from: // the same source by another service is no other answer
+				b.reject(xs[i])
 			}
 		}
-		if taken == nil || taken.arg.confidence() < acceptedFrom {
-			if taken != nil {
-				b.reject(*taken)
-			}
+		if taken == nil {
 			t.Missing = append(t.Missing, fmt.Sprintf("no conversation into %s before %s explains how it came to act: a host on the inside, or a path that no sensor sees", h.addr, next.UTC().Format(time.RFC3339)))
 			break
 		}
@@ -293,14 +301,6 @@ func (b *builder) backward(ctx context.Context, t *Trace, h *host, next time.Tim
 	}
 	slices.Reverse(hops)
 	return hops, arrive, nil
-}
-
-// swap puts x in place of the taken candidate and returns what was taken before.
-func swap(taken *candidate, x candidate) (before candidate, now *candidate) {
-	if taken != nil {
-		before = *taken
-	}
-	return before, &x
 }
 
 func (b *builder) reject(x candidate) {
@@ -360,6 +360,9 @@ func (b *builder) forward(ctx context.Context, h *host, arrive *conversation, si
 		to, err := b.load(ctx, x.c.to)
 		if err != nil {
 			return chain{}, err
+		}
+		if to.outside() {
+			continue
 		}
 		seen[x.c.to] = true
 		rest, err := b.forward(ctx, to, x.c, x.c.start, seen, left-1)

@@ -190,7 +190,16 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 		}
 	}
 	for k, fs := range flows {
-		cs := conversations(addr, k, fs, facts[k])
+		// Knocking before a conversation is not its beginning.
+		answered, knocks := fs[:0:0], fs[:0:0]
+		for _, f := range fs {
+			if f.established {
+				answered = append(answered, f)
+			} else {
+				knocks = append(knocks, f)
+			}
+		}
+		cs := slices.Concat(conversations(addr, k, answered, facts[k]), conversations(addr, k, knocks, nil))
 		if k.outbound {
 			h.out = append(h.out, cs...)
 		} else {
