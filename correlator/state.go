@@ -110,17 +110,15 @@ func compareSignals(a, b *Signal) int {
 // insert remembers signals; last is the time of the latest event that came
 // with them. It returns how many came too late to count exactly.
 func (s *state) insert(signals []Signal, last time.Time) (late int) {
-	if last.After(s.clock) {
-		s.clock = last
-	}
 	s.ended = false
-	edge := s.clock.Add(-s.cfg.Lateness)
 	for i := range signals {
-		if signals[i].Time.Before(edge) {
+		s.clock = latest(s.clock, signals[i].Time)
+		if signals[i].Time.Before(s.clock.Add(-s.cfg.Lateness)) {
 			late++
 		}
 		s.add(&signals[i])
 	}
+	s.clock = latest(s.clock, last)
 	return late
 }
 

@@ -86,14 +86,18 @@ type Triage struct {
 // Merge joins another report of the same alert into a. It is commutative,
 // associative and idempotent up to Triage, which stays a's.
 func (a *Alert) Merge(b *Alert) {
-	if b.First.Before(a.First) || b.First.Equal(a.First) && firstEvidence(b).Compare(firstEvidence(a)) < 0 {
-		a.First, a.Explain = b.First, b.Explain
+	// The report that knows more events knows better why.
+	switch earlier := cmp.Or(b.First.Compare(a.First), firstEvidence(b).Compare(firstEvidence(a))) < 0; {
+	case b.Count > a.Count:
+		a.Count, a.Message, a.Explain = b.Count, b.Message, b.Explain
+	case b.Count == a.Count && earlier:
+		a.Message, a.Explain = b.Message, b.Explain
+	}
+	if b.First.Before(a.First) {
+		a.First = b.First
 	}
 	if b.Last.After(a.Last) {
 		a.Last = b.Last
-	}
-	if b.Count > a.Count {
-		a.Count, a.Message = b.Count, b.Message
 	}
 	a.Loss = max(a.Loss, b.Loss)
 	a.Evidence = union(a.Evidence, b.Evidence, ID.Compare, MaxEvidence)
