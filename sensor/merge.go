@@ -47,15 +47,15 @@ type merger struct {
 	taken   []int    // events of current that went on
 	upto    []uint64
 	done    []bool
-	ready   []made
+	ledger  []entry
 	out     []event.Event
 	minutes []minute
 }
 
-// made is an event with its order number.
-type made struct {
+// entry is an event of the ledger with its order number.
+type entry struct {
 	order uint64
-	event *event.Event
+	event event.Event
 }
 
 func newMerger(workers []*worker, sink Sink, account func(*account)) *merger {
@@ -111,61 +111,93 @@ func (m *merger) recycle(n int) {
 	}
 }
 
-// publish lets everything go on that was made up to an order number.
+// publish lets everything go on that was made up to an order number. An order
+// number belongs to one shard, so events that have the same one are of one
+// worker, in the order in which it made them.
 func (m *merger) publish(ctx context.Context, low uint64) error {
-	m.ready, m.minutes = m.ready[:0], m.minutes[:0]
-	for n, b := range m.current {
+	m.closeMinutes(low)
+	for {
+		// The worker whose next event is the first of all goes on up to where
+		// another's is.
+		next, first, limit := -1, low, low
+		for n, b := range m.current {
+			if b == nil || m.taken[n] == len(b.events) || b.orders[m.taken[n]] > limit {
+				continue
+			}
+			if order := b.orders[m.taken[n]]; next < 0 || order < first {
+				if next >= 0 {
+					limit = first - 1
+				}
+				next, first = n, order
+			} else {
+				limit = order - 1
+			}
+		}
+		if len(m.ledger) > 0 && (next < 0 || m.ledger[0].order <= first) {
+			m.out = append(m.out, m.ledger[0].event)
+			m.ledger = m.ledger[1:]
+			continue
+		}
+		if next < 0 {
+			break
+		}
+		if len(m.ledger) > 0 {
+			limit = min(limit, m.ledger[0].order-1)
+		}
+		b := m.current[next]
+		i := m.taken[next]
+		for ; i < len(b.events) && b.orders[i] <= limit; i++ {
+			m.out = append(m.out, b.events[i])
+			if len(m.out) >= batchEvents {
+				if err := m.flush(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		m.taken[next] = i
+	}
+	return m.flush(ctx)
+}
+
+// flush gives the sink what is ready.
+func (m *merger) flush(ctx context.Context) error {
+	if len(m.out) == 0 {
+		return nil
+	}
+	if err := m.sink.Publish(ctx, m.out); err != nil {
+		return fmt.Errorf("sensor: publish: %w", err)
+	}
+	clear(m.out)
+	m.out = m.out[:0]
+	return nil
+}
+
+// closeMinutes adds the workers' parts of minutes up to an order number, and
+// makes the ledger's events of them.
+func (m *merger) closeMinutes(low uint64) {
+	m.minutes = m.minutes[:0]
+	for _, b := range m.current {
 		if b == nil {
 			continue
 		}
-		i := m.taken[n]
-		for ; i < len(b.events) && b.orders[i] <= low; i++ {
-			m.ready = append(m.ready, made{b.orders[i], &b.events[i]})
-		}
-		m.taken[n] = i
 		k := 0
 		for ; k < len(b.minutes) && b.minutes[k].order <= low; k++ {
 			m.minutes = append(m.minutes, b.minutes[k])
 		}
 		b.minutes = b.minutes[k:]
 	}
-	m.close()
-	slices.SortFunc(m.ready, func(a, b made) int {
-		if c := cmp.Compare(a.order, b.order); c != 0 {
-			return c
-		}
-		return a.event.ID.Compare(b.event.ID)
-	})
-	for len(m.ready) > 0 {
-		n := min(len(m.ready), batchEvents)
-		m.out = m.out[:0]
-		for _, r := range m.ready[:n] {
-			m.out = append(m.out, *r.event)
-		}
-		if err := m.sink.Publish(ctx, m.out); err != nil {
-			return fmt.Errorf("sensor: publish: %w", err)
-		}
-		clear(m.out)
-		m.ready = m.ready[n:]
-	}
-	return nil
-}
-
-// close adds the workers' parts of minutes and makes the ledger's events.
-func (m *merger) close() {
 	slices.SortStableFunc(m.minutes, func(a, b minute) int {
 		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.iface, b.iface))
 	})
+	m.ledger = m.ledger[:0]
 	for i := 0; i < len(m.minutes); {
 		sum := m.minutes[i]
 		for i++; i < len(m.minutes) && m.minutes[i].order == sum.order && m.minutes[i].iface == sum.iface; i++ {
 			sum.account.add(&m.minutes[i].account)
 		}
 		m.account(&sum.account)
-		if sum.account == (account{}) {
-			continue
+		if sum.account != (account{}) {
+			m.ledger = append(m.ledger, entry{sum.order, sum.event(m.hasher)})
 		}
-		e := sum.event(m.hasher)
-		m.ready = append(m.ready, made{sum.order, &e})
 	}
 }
