@@ -177,13 +177,11 @@ var deviceIDNames = [...]string{"vendor", "product_code", "revision", "vendor_ur
 
 // shape reports whether a PDU's length is what its function asks of a request,
 // and of a response. Functions that the specification does not describe may
-// have any; code 0 is not valid.
+// have any.
 func shape(pdu []byte) (request, response bool) {
 	size := len(pdu)
 	counted := func(at int) bool { return size > at && size == at+1+int(pdu[at]) }
 	switch code := pdu[0]; {
-	case code&0x7f == 0:
-		return false, false
 	case code >= 0x80:
 		return false, size == 2
 	case functions[code].name == "":

@@ -107,19 +107,25 @@ func probe(_ proto.Dir, b []byte) proto.Verdict {
 	case n < 0:
 		return proto.No
 	case n == 0:
-		if len(b) > headerLen && b[headerLen]&0x7f == 0 {
-			return proto.No
-		}
 		return proto.Maybe
 	}
 	request, response := shape(m.pdu)
 	if !request && !response {
 		return proto.No
 	}
-	if functions[m.pdu[0]&0x7f].name == "" {
-		if _, more := next(b[n:]); more < 0 {
-			return proto.No
+	if functions[m.pdu[0]&0x7f].name != "" {
+		return proto.Yes
+	}
+	_, more := next(b[n:])
+	switch {
+	case more < 0:
+		return proto.No
+	case m.pdu[0]&0x7f == 0:
+		// Who tries all functions begins with 0, which is none: see the next.
+		if more == 0 {
+			return proto.Maybe
 		}
+		return probe(proto.Orig, b[n:])
 	}
 	return proto.Yes
 }
@@ -204,7 +210,7 @@ func resync(b []byte) int {
 		m, n := next(b[i:])
 		switch {
 		case n < 0 || n == 0 && len(b) > i+headerLen && b[i+headerLen]&0x7f == 0:
-			continue
+			continue // function 0 is none: a run of zeros, rather
 		case n > 0:
 			request, response := shape(m.pdu)
 			if !request && !response {

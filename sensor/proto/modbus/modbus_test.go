@@ -15,7 +15,7 @@ func cases(t testing.TB) []prototest.Case {
 	}
 	polling := load("old_values")
 	polling.Allocs = 6
-	return []prototest.Case{load("specification_examples"), polling, load("odd"), load("pipelined"), load("reversed"), load("nonsense_between")}
+	return []prototest.Case{load("specification_examples"), polling, load("odd"), load("pipelined"), load("reversed"), load("nonsense_between"), load("function_scan")}
 }
 
 func TestProtocol(t *testing.T) { prototest.Test(t, Protocol, cases(t)...) }
