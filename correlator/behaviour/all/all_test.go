@@ -23,6 +23,9 @@ func (s *story) add(e event.Event, src, dst string, port int) {
 	if e.Flow.Transport == 0 {
 		e.Flow.Transport = event.ProtoTCP
 	}
+	if e.Flow.CommunityID == "" {
+		e.Flow.CommunityID = fmt.Sprintf("1:%d", len(s.events))
+	}
 	h := event.NewHasher()
 	h.Uint(uint64(len(s.events)))
 	e.ID = h.ID(e.Time)
@@ -84,6 +87,14 @@ func TestBehaviours(t *testing.T) {
 			"tocsin-bruteforce source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
 			"tocsin-bruteforce-success source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
 		}},
+		{"four failures, each seen by two sensors, and a success", func(s *story) {
+			for n := range 8 {
+				e := login("failure")
+				e.Flow.CommunityID = fmt.Sprintf("1:%d", n/2)
+				s.add(e, "192.0.2.1", "10.0.0.1", 22)
+			}
+			s.add(login("success"), "192.0.2.1", "10.0.0.1", 22)
+		}, nil},
 		{"a success before failures, and a mistyped password", func(s *story) {
 			s.add(login("success"), "192.0.2.1", "10.0.0.1", 22)
 			s.add(login("failure"), "192.0.2.2", "10.0.0.1", 22)

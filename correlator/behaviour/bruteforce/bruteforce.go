@@ -44,14 +44,16 @@ func Detector(c Config) correlator.Detector {
 	guess := &correlator.Rule{
 		Rule:     event.Rule{ID: "tocsin-bruteforce", Name: "Password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
 		Severity: 60, Techniques: []event.Technique{guessing},
-		Message: "{source} failed to log in to {target} {count} times",
-		Window:  window.Count("failed logins", c.Span, window.AtLeast(c.Failures)),
+		Message: "{source} fails to log in to {target} again and again",
+		Window:  window.Distinct("connections with failed logins", c.Span, window.AtLeast(c.Failures)),
 	}
 	success := &correlator.Rule{
 		Rule:     event.Rule{ID: "tocsin-bruteforce-success", Name: "Login after password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
 		Severity: 85, Techniques: []event.Technique{guessing, valid},
 		Message: "{source} logged in to {target} after failing many times",
-		Window:  &correlator.Window{Span: c.Span, New: func() correlator.Judge { return &afterFailures{need: c.Failures} }},
+		Window: &correlator.Window{Span: c.Span, New: func() correlator.Judge {
+			return &afterFailures{need: c.Failures, failures: map[string]int{}}
+		}},
 	}
 	return correlator.Detector{
 		Name: "bruteforce", Rules: []*correlator.Rule{guess, success}, Kinds: kinds,
@@ -61,41 +63,48 @@ func Detector(c Config) correlator.Detector {
 				return
 			}
 			group := "source.ip=" + e.Flow.Src.IP.String() + " destination.ip=" + e.Flow.Dst.IP.String() + " protocol=" + string(e.Kind)
+			// A connection that several sensors saw failed once.
+			connection := event.Str(e.Flow.CommunityID)
+			s := correlator.Of(guess, group, e)
 			if v.Str() == "failure" {
-				emit(correlator.Of(guess, group, e))
+				s.Value = connection
+				emit(s)
 			}
-			s := correlator.Of(success, group, e)
-			s.Value = v
+			s.Rule, s.Value = success, event.List(v, connection)
 			emit(s)
 		},
 	}
 }
 
 // afterFailures holds where the login that asks succeeded and enough before it
-// failed.
+// failed. A signal's value is the outcome and the connection.
 type afterFailures struct {
-	need, failures int
-	last           string
+	need     int
+	failures map[string]int // by connection, how many sensors saw it
+	last     string
 }
 
 func (j *afterFailures) Add(s *correlator.Signal) {
-	j.last = s.Value.Str()
-	if j.last == "failure" {
-		j.failures++
+	v := s.Value.List()
+	if j.last = v[0].Str(); j.last == "failure" {
+		j.failures[v[1].Str()]++
 	}
 }
 
 func (j *afterFailures) Remove(s *correlator.Signal) {
-	if s.Value.Str() == "failure" {
-		j.failures--
+	if v := s.Value.List(); v[0].Str() == "failure" {
+		c := v[1].Str()
+		if j.failures[c]--; j.failures[c] == 0 {
+			delete(j.failures, c)
+		}
 	}
 }
 
-func (j *afterFailures) Holds() bool { return j.last == "success" && j.failures >= j.need }
+func (j *afterFailures) Holds() bool { return j.last == "success" && len(j.failures) >= j.need }
 
 func (j *afterFailures) Explain() event.Explain {
 	return event.Explain{
 		Field: "event.outcome", Predicate: fmt.Sprintf("success after at least %d failures", j.need),
-		Value: fmt.Sprintf("%s after %d failures", j.last, j.failures),
+		Value: fmt.Sprintf("%s after %d failures", j.last, len(j.failures)),
 	}
 }

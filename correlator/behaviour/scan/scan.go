@@ -48,7 +48,7 @@ func Detector(c Config) correlator.Detector {
 	}
 	horizontal := &correlator.Rule{
 		Rule:     event.Rule{ID: "tocsin-scan-hosts", Name: "Host scan", Ruleset: "behaviour", Version: "1", Hash: hash},
-		Severity: 50, Techniques: technique, Message: "{source} probed one port of {targets} hosts, which refused or did not answer",
+		Severity: 50, Techniques: technique,
 		Window: window.Distinct("destination.ip", c.Span, window.AtLeast(c.Hosts)),
 	}
 	return correlator.Detector{
@@ -64,6 +64,7 @@ func Detector(c Config) correlator.Detector {
 			emit(s)
 			s = correlator.Of(horizontal, "source.ip="+src+" destination.port="+port, e)
 			s.Value = event.Str(dst)
+			s.Note = &correlator.Note{Message: "{source} probed port " + port + " of {targets} hosts, which refused or did not answer"}
 			emit(s)
 		},
 	}
