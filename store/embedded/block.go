@@ -141,8 +141,8 @@ func (w *writer) reset() {
 	clear(w.kinds)
 }
 
-func (w *writer) full() bool {
-	return w.n >= blockEvents || len(w.cols[colFields]) >= blockBytes
+func (w *writer) full(events int) bool {
+	return w.n >= events || len(w.cols[colFields]) >= blockBytes
 }
 
 func (w *writer) num(c column, n uint64) { w.cols[c] = binary.AppendUvarint(w.cols[c], n) }

@@ -22,10 +22,22 @@ import (
 const (
 	tierFinal = -1
 
-	runBlocks   = 64                          // of a run at most: a posting is a word of 64 bits
-	runEvents   = runBlocks / 2 * blockEvents // of a run to be final
-	mergeBlocks = runBlocks / 2               // of a tier before it is merged
+	runBlocks = 64 // of a run at most: a posting is a word of 64 bits
+
+	// A merge of blocks that are full in bytes has as many blocks as before,
+	// however few events are in them: it must end somewhere.
+	lastTier = 3
 )
+
+// sizes says when blocks are cut and runs are merged. It changes nothing about
+// the format: tests make it small.
+type sizes struct {
+	blockEvents int // of a block at most
+	runEvents   int // of a run to be final
+	mergeBlocks int // of a tier before it is merged
+}
+
+var usualSizes = sizes{blockEvents: blockEvents, runEvents: runBlocks / 2 * blockEvents, mergeBlocks: runBlocks / 2}
 
 // Put implements store.Store. Events have an ID and a time, and are no alerts.
 func (s *Store) Put(ctx context.Context, events []event.Event, alerts []event.Alert) error {
@@ -123,9 +135,9 @@ func (s *Store) putEvents(tx *sql.Tx, events []*event.Event) error {
 		}
 	}
 	for len(events) > 0 {
-		n := min(len(events), runBlocks*blockEvents/2)
+		n := min(len(events), s.sizes.runEvents)
 		tier := 0
-		if n >= runEvents {
+		if n >= s.sizes.runEvents {
 			tier = tierFinal
 		}
 		i := 0
@@ -188,7 +200,7 @@ func (s *Store) writeRuns(tx *sql.Tx, tier int, next func() *event.Event) error 
 		}
 		s.w.reset()
 		for ; e != nil; e = next() {
-			if s.w.full() {
+			if s.w.full(s.sizes.blockEvents) {
 				if err := r.flush(); err != nil {
 					return err
 				}
@@ -326,7 +338,7 @@ func (s *Store) merge(tx *sql.Tx) error {
 		if len(metas) == 0 {
 			return nil
 		}
-		if len(metas) < mergeBlocks {
+		if len(metas) < s.sizes.mergeBlocks {
 			continue
 		}
 		total := 0
@@ -334,7 +346,7 @@ func (s *Store) merge(tx *sql.Tx) error {
 			total += m.events
 		}
 		next := tier + 1
-		if total >= runEvents {
+		if total >= s.sizes.runEvents || next > lastTier {
 			next = tierFinal
 		}
 		if err := s.mergeRuns(tx, metas, next); err != nil {

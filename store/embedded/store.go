@@ -91,6 +91,7 @@ type Store struct {
 	blocks *lru.Cache[blockKey, *block]
 	ids    *lru.Cache[blockKey, []event.ID]
 
+	sizes sizes
 	mu    sync.Mutex // one writer
 	write *sql.DB
 	w     writer
@@ -118,7 +119,7 @@ var coreNames = func() map[string]bool {
 // Open opens the store in a directory. With ReadWrite the directory is made if
 // it is not there, and belongs to this process until Close.
 func Open(dir string, mode Mode) (_ *Store, err error) {
-	s := &Store{path: filepath.Join(dir, fileName), mode: mode}
+	s := &Store{path: filepath.Join(dir, fileName), mode: mode, sizes: usualSizes}
 	defer func() {
 		if err != nil {
 			s.release()

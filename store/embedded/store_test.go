@@ -17,3 +17,13 @@ func TestStore(t *testing.T) {
 		return s
 	})
 }
+
+func TestStoreOfSmallBlocks(t *testing.T) {
+	storetest.Test(t, func(t *testing.T, dir string) store.Store {
+		s, err := embedded.OpenSmall(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

@@ -248,7 +248,8 @@ func same(t *testing.T, s store.Store, twin *slow, q store.Query) {
 	t.Helper()
 	want, got := twin.search(q), search(t, s, q)
 	for i := range min(len(want), len(got)) {
-		if text(&want[i]) != text(&got[i]) {
+		// JSON of a few: it is slow, and they come from many blocks.
+		if want[i].ID != got[i].ID || i%53 == 0 && text(&want[i]) != text(&got[i]) {
 			t.Fatalf("%+v: number %d\nwant %s\nhave %s", q, i, text(&want[i]), text(&got[i]))
 		}
 	}
@@ -283,9 +284,9 @@ func filled(t *testing.T, s store.Store, g *Generator, n int) *slow {
 func testRandom(t *testing.T, open Open) {
 	s := opened(t, open)
 	g := NewGenerator(5)
-	n, queries := 20_000, 300
+	n, queries := 8000, 300
 	if testing.Short() {
-		n, queries = 5000, 100
+		n, queries = 3000, 80
 	}
 	twin := filled(t, s, g, n)
 	fields := []string{"", "source.ip", "dns.resolved_ip", "event.dataset", "network.protocol", "dns.answers.ttl", "ics.latency", "event.severity"}
