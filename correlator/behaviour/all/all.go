@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour/beacon"
 	"github.com/tocsin/tocsin/correlator/behaviour/bruteforce"
 	"github.com/tocsin/tocsin/correlator/behaviour/scan"
 )
@@ -12,5 +13,6 @@ func Detectors() []correlator.Detector {
 	return []correlator.Detector{
 		scan.Detector(scan.Config{}),
 		bruteforce.Detector(bruteforce.Config{}),
+		beacon.Detector(beacon.Config{}),
 	}
 }

@@ -36,6 +36,24 @@ func flow(state string) event.Event {
 	return event.Event{Kind: event.KindFlow, Flow: event.Flow{State: state}}
 }
 
+// calls are outbound connections, with the seconds between them.
+func calls(s *story, dst string, port int, seconds ...float64) {
+	at := 1_700_000_000.0
+	for n, sec := range seconds {
+		at += sec
+		e := flow("SF")
+		e.Flow.Src.Payload, e.Flow.Dst.Payload = 300, 500
+		e.Flow.Start = time.UnixMicro(int64(at * 1e6)).UTC()
+		e.Flow.CommunityID = fmt.Sprintf("1:%s/%d", dst, n)
+		e.Fields = []event.Field{{Name: "network.direction", Value: event.Str("outbound")}}
+		s.add(e, "10.0.0.1", dst, port)
+		if n%2 == 0 { // a second sensor sees some of them too
+			e.Flow.Start = e.Flow.Start.Add(20 * time.Microsecond)
+			s.add(e, "10.0.0.1", dst, port)
+		}
+	}
+}
+
 func login(outcome string) event.Event {
 	return event.Event{Kind: "ssh", Fields: []event.Field{{Name: "event.outcome", Value: event.Str(outcome)}}}
 }
@@ -87,6 +105,15 @@ func TestBehaviours(t *testing.T) {
 			"tocsin-bruteforce source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
 			"tocsin-bruteforce-success source.ip=192.0.2.1 destination.ip=10.0.0.1 protocol=ssh",
 		}},
+		{"a beacon, one call of which is missed", func(s *story) {
+			calls(s, "192.0.2.1", 443, 0, 6, 6.2, 5.9, 6, 12, 6, 6.1, 6, 5.8, 6)
+		}, []string{"tocsin-beacon source.ip=10.0.0.1 destination.ip=192.0.2.1 destination.port=443"}},
+		{"nine calls, a person, a page, and a clock", func(s *story) {
+			calls(s, "192.0.2.1", 443, 0, 6, 6, 6, 6, 6, 6, 6, 6)
+			calls(s, "192.0.2.2", 443, 0, 3, 40, 7, 1, 90, 15, 6, 33, 2, 61, 20)
+			calls(s, "192.0.2.3", 443, 0, .1, .1, .1, .1, .1, .1, .1, .1, .1, .1, .1)
+			calls(s, "192.0.2.4", 123, 0, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64)
+		}, nil},
 		{"four failures, each seen by two sensors, and a success", func(s *story) {
 			for n := range 8 {
 				e := login("failure")
@@ -112,6 +139,7 @@ func TestBehaviours(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			alerts = append(alerts, k.Flush()...)
 			got := map[string]bool{}
 			for _, a := range alerts {
 				got[a.Rule.ID+" "+a.Group] = true
