@@ -170,3 +170,23 @@ func (c *condition) names(all []string) []string {
 	}
 	return out
 }
+
+// String writes the condition with all parentheses.
+func (c *condition) String() string {
+	switch c.op {
+	case "name":
+		return c.name
+	case "of":
+		if c.least == -1 {
+			return "(all of " + c.name + ")"
+		}
+		return fmt.Sprintf("(%d of %s)", c.least, c.name)
+	case "not":
+		return "(not " + c.kids[0].String() + ")"
+	}
+	parts := make([]string, len(c.kids))
+	for i, k := range c.kids {
+		parts[i] = k.String()
+	}
+	return "(" + strings.Join(parts, " "+c.op+" ") + ")"
+}

@@ -89,10 +89,65 @@ func (a number) compare(op string, b number) bool {
 // scratch is the memory of one evaluation at a time, so that asking does not
 // allocate.
 type scratch struct {
-	raw, low  []byte
-	rawB      []byte
-	lowOf     string
-	otherText []byte
+	raw, low []byte
+	rawB     []byte
+	lowOf    string // text whose lower case is in low
+
+	// All texts of the event in lower case, one behind the other, for keywords.
+	all      []byte
+	ends     []int
+	gathered bool
+}
+
+// next forgets the event.
+func (s *scratch) next() {
+	s.lowOf, s.gathered = "", false
+}
+
+// gather fills all, if that is not done for this event.
+func (s *scratch) gather(e *event.Event) {
+	if s.gathered {
+		return
+	}
+	s.gathered, s.all, s.ends = true, s.all[:0], s.ends[:0]
+	for i := range e.Fields {
+		s.gatherValue(e.Fields[i].Value)
+	}
+	s.gatherValue(event.IP(e.Flow.Src.IP))
+	s.gatherValue(event.IP(e.Flow.Dst.IP))
+}
+
+func (s *scratch) gatherValue(v event.Value) {
+	switch v.Type() {
+	case event.TypeNone:
+		return
+	case event.TypeList:
+		for _, x := range v.List() {
+			s.gatherValue(x)
+		}
+		return
+	case event.TypeObject:
+		for _, m := range v.Object() {
+			s.gatherValue(m.Value)
+		}
+		return
+	}
+	s.all = append(s.all, s.text(v, false)...)
+	s.ends = append(s.ends, len(s.all))
+	if i, ok := whole(v); ok {
+		s.all = strconv.AppendInt(s.all, i, 10)
+		s.ends = append(s.ends, len(s.all))
+	}
+}
+
+// whole returns the integer that a float is equal to: 2 and 2.0 are the same
+// number, but a float is written with a point.
+func whole(v event.Value) (int64, bool) {
+	if v.Type() != event.TypeFloat {
+		return 0, false
+	}
+	f, _ := v.Float()
+	return int64(f), f == float64(int64(f))
 }
 
 // holds reports whether the test is true of the event.
@@ -174,12 +229,11 @@ func (t *test) one(v event.Value, e *event.Event, s *scratch) bool {
 		if t.text.match(s.text(v, t.cased)) {
 			return true
 		}
-		// 2 and 2.0 are the same number; a float is written with a point.
-		if f, ok := v.Float(); ok && v.Type() == event.TypeFloat && f == float64(int64(f)) {
-			s.raw = strconv.AppendInt(s.raw[:0], int64(f), 10)
-			return t.text.match(s.raw)
+		i, ok := whole(v)
+		if ok {
+			s.raw = strconv.AppendInt(s.raw[:0], i, 10)
 		}
-		return false
+		return ok && t.text.match(s.raw)
 	case isRegexp:
 		if v.Type() == event.TypeString {
 			return t.re.MatchString(v.Str())
@@ -228,6 +282,17 @@ func (t *test) same(v event.Value, e *event.Event, s *scratch) bool {
 // anywhere asks a keyword of every text that the event's protocol fields and
 // its addresses hold.
 func (t *test) anywhere(e *event.Event, s *scratch) bool {
+	if t.kind == isText && !t.cased {
+		s.gather(e)
+		begin := 0
+		for _, end := range s.ends {
+			if t.text.match(s.all[begin:end]) {
+				return true
+			}
+			begin = end
+		}
+		return false
+	}
 	for i := range e.Fields {
 		if t.within(e.Fields[i].Value, e, s) {
 			return true

@@ -81,11 +81,14 @@ func (t *test) anchors() ([]anchor, float64, bool) {
 	case isText:
 		if t.text.kind == exact {
 			text := string(appendLower(nil, string(t.text.lit)))
-			cost := 0.05
-			if t.field.doc.Type == event.IPType {
+			cost := 0.02
+			switch {
+			case t.field.doc.Type == event.IPType:
 				cost = 0.001
-			} else if len(text) > 6 {
-				cost = 0.01
+			case t.field.doc.Type == event.Long:
+				cost = 0.05
+			case len(text) <= 4: // GET, A, tcp: one of few words
+				cost = 0.2
 			}
 			return []anchor{{t.field, true, text}}, cost, true
 		}
@@ -102,20 +105,20 @@ func (t *test) anchors() ([]anchor, float64, bool) {
 
 func within(f *field, texts []string) (as []anchor, cost float64, ok bool) {
 	for _, text := range texts {
-		switch n := len(text); {
-		case n == 0:
+		if text == "" {
 			return nil, 0, false
-		case n == 1:
-			cost += 0.5
-		case n == 2:
-			cost += 0.2
-		case n < 5:
-			cost += 0.05
-		case n < 8:
-			cost += 0.005
-		default:
-			cost += 0.001
 		}
+		// How often a text of a hundred characters has this one, if one in 16
+		// is a given letter or digit and one in 64 another character.
+		often := 100.0
+		for _, c := range []byte(text) {
+			if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' {
+				often /= 16
+			} else {
+				often /= 64
+			}
+		}
+		cost += max(min(often, 0.5), 1e-4)
 		as = append(as, anchor{f, false, text[:min(len(text), maxAnchor)]})
 	}
 	return as, cost, len(texts) > 0
@@ -281,11 +284,12 @@ func (m *matcher) wake(e *event.Event) {
 		}
 	}
 	if p.keywords != nil {
-		for i := range e.Fields {
-			m.keyword(p.keywords, e.Fields[i].Value)
+		m.scratch.gather(e)
+		begin := 0
+		for _, end := range m.scratch.ends {
+			m.scan(p.keywords, m.scratch.all[begin:end])
+			begin = end
 		}
-		m.keyword(p.keywords, event.IP(e.Flow.Src.IP))
-		m.keyword(p.keywords, event.IP(e.Flow.Dst.IP))
 	}
 }
 
@@ -322,8 +326,8 @@ func (m *matcher) walk(pi *pathIndex, v event.Value, path string) {
 
 func (m *matcher) leaf(pi *pathIndex, v event.Value) {
 	m.bytes(pi, m.scratch.text(v, false))
-	if f, ok := v.Float(); ok && v.Type() == event.TypeFloat && f == float64(int64(f)) {
-		m.scratch.raw = strconv.AppendInt(m.scratch.raw[:0], int64(f), 10)
+	if i, ok := whole(v); ok {
+		m.scratch.raw = strconv.AppendInt(m.scratch.raw[:0], i, 10)
 		m.bytes(pi, m.scratch.raw)
 	}
 }
@@ -334,26 +338,6 @@ func (m *matcher) bytes(pi *pathIndex, b []byte) {
 	}
 	if pi.within != nil {
 		m.scan(pi.within, b)
-	}
-}
-
-func (m *matcher) keyword(a *automaton, v event.Value) {
-	switch v.Type() {
-	case event.TypeNone:
-	case event.TypeList:
-		for _, x := range v.List() {
-			m.keyword(a, x)
-		}
-	case event.TypeObject:
-		for _, f := range v.Object() {
-			m.keyword(a, f.Value)
-		}
-	default:
-		m.scan(a, m.scratch.text(v, false))
-		if f, ok := v.Float(); ok && v.Type() == event.TypeFloat && f == float64(int64(f)) {
-			m.scratch.raw = strconv.AppendInt(m.scratch.raw[:0], int64(f), 10)
-			m.scan(a, m.scratch.raw)
-		}
 	}
 }
 

@@ -509,7 +509,7 @@ func (s *Set) Match(e *event.Event, emit func(correlator.Signal)) {
 			r.signal(e, &m.scratch, emit)
 		}
 	}
-	m.scratch.lowOf = "" // e is borrowed
+	m.scratch.next()
 	s.pool.Put(m)
 }
 
