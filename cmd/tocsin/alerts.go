@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/event"
+)
+
+func newAlerts() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "alerts FILE...",
+		Short: "Print the alerts of captures or event logs as JSON lines",
+		Long: `Detect in captures, or in logs of events as tocsin events prints them, and
+print the alerts, in the order of time. The result depends on nothing but the
+files, the rules, the lists and the assets.`,
+		Example: "  tocsin alerts border.pcap.zst dmz.pcap.zst --assets assets.yml --table\n  tocsin events big.pcap | tocsin alerts -",
+		Args:    cobra.MinimumNArgs(1),
+	}
+	in, what := sensingFlags(cmd), detectingFlags(cmd)
+	table := cmd.Flags().Bool("table", false, "print a table for people")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := what.correlator(cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		found := findings{}
+		sink := &detect{c: c, found: found}
+		stdin := bufio.NewReaderSize(cmd.InOrStdin(), 1<<20)
+		logs, err := areLogs(args, stdin)
+		if err != nil {
+			return err
+		}
+		// What was found before an error is printed all the same.
+		var failed error
+		if logs {
+			failed = readLogs(cmd.Context(), args, stdin, sink)
+		} else {
+			s, err := in.files(args, stdin, sink)
+			if err != nil {
+				return err
+			}
+			failed = s.Run(cmd.Context())
+		}
+		found.add(c.Flush())
+		alerts := found.sorted()
+		w := bufio.NewWriter(cmd.OutOrStdout())
+		if *table {
+			printAlerts(w, alerts)
+		} else {
+			for _, a := range alerts {
+				e := a.Event()
+				w.Write(append(e.AppendJSON(nil), '\n'))
+			}
+		}
+		if err := errors.Join(failed, w.Flush()); err != nil {
+			return err
+		}
+		if len(alerts) == 0 {
+			return errNothing
+		}
+		return nil
+	}
+	return cmd
+}
+
+func printAlerts(w io.Writer, alerts []*event.Alert) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "TIME (UTC)\tLEVEL\tCOUNT\tTECHNIQUES\tRULE\tWHAT")
+	for _, a := range alerts {
+		var techniques []byte
+		for i, x := range a.Techniques {
+			if i > 0 {
+				techniques = append(techniques, ' ')
+			}
+			techniques = append(techniques, x.ID...)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", a.First.Format(timeLayout), a.Level, a.Count, techniques, a.Rule.Name, a.Message)
+	}
+	t.Flush()
+}
+
+const timeLayout = "2006-01-02 15:04:05.000"
+
+// detect is a sink that keeps the alerts.
+type detect struct {
+	c     *correlator.Correlator
+	found findings
+}
+
+func (d *detect) Publish(ctx context.Context, batch []event.Event) error {
+	alerts, err := d.c.Process(ctx, batch)
+	d.found.add(alerts)
+	return err
+}
+
+// areLogs reports whether the files are logs of events. Standard input is
+// looked at without taking anything from it.
+func areLogs(paths []string, stdin *bufio.Reader) (bool, error) {
+	logs := 0
+	for _, p := range paths {
+		head := make([]byte, 64)
+		if p == "-" {
+			peeked, err := stdin.Peek(1)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return false, err
+			}
+			head = peeked
+		} else {
+			f, err := os.Open(p)
+			if err != nil {
+				return false, err
+			}
+			n, err := io.ReadFull(f, head)
+			if err := errors.Join(f.Close(), whole(err)); err != nil {
+				return false, fmt.Errorf("%s: %w", p, err)
+			}
+			head = head[:n]
+		}
+		if bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{")) {
+			logs++
+		}
+	}
+	if logs > 0 && logs < len(paths) {
+		return false, usagef("some of the files are captures and some are logs of events; give one kind at a time")
+	}
+	return logs > 0, nil
+}
+
+// whole forgives the end of a file that is shorter than what was asked for.
+func whole(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}
+
+// Bounds of reading logs: bytes of one event, lines named that are none, and
+// events given on at a time.
+const (
+	maxLogLine   = 4 << 20
+	maxLogErrors = 20
+	logBatch     = 1024
+)
+
+// readLogs gives the events of logs to a sink. A line that is no event is told
+// and passed over; at the end that is an error.
+func readLogs(ctx context.Context, paths []string, stdin io.Reader, sink *detect) error {
+	fields, err := schema()
+	if err != nil {
+		return err
+	}
+	var bad []error
+	var batch []event.Event
+	count := 0
+	for _, p := range paths {
+		err := eachLine(p, stdin, func(n int, line []byte) error {
+			var e event.Event
+			if err := fields.Decode(line, &e); err != nil {
+				if count++; count <= maxLogErrors {
+					bad = append(bad, fmt.Errorf("%s:%d: %w", p, n, err))
+				}
+				return nil
+			}
+			if batch = append(batch, e); len(batch) < logBatch {
+				return nil
+			}
+			err := sink.Publish(ctx, batch)
+			batch = batch[:0]
+			return err
+		})
+		if err != nil {
+			return errors.Join(append(bad, fmt.Errorf("%s: %w", p, err))...)
+		}
+	}
+	if err := sink.Publish(ctx, batch); err != nil {
+		bad = append(bad, err)
+	}
+	if more := count - maxLogErrors; more > 0 {
+		bad = append(bad, fmt.Errorf("and %d more lines that are no events", more))
+	}
+	return errors.Join(bad...)
+}
+
+func eachLine(path string, stdin io.Reader, fn func(n int, line []byte) error) error {
+	r := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 64<<10), maxLogLine)
+	for n := 1; s.Scan(); n++ {
+		if line := bytes.TrimSpace(s.Bytes()); len(line) > 0 {
+			if err := fn(n, line); err != nil {
+				return err
+			}
+		}
+	}
+	return s.Err()
+}

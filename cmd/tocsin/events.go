@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+func newEvents() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "events FILE...",
+		Short: "Print the events of captures as JSON lines",
+		Long: `Print what a sensor makes of captures (pcap, pcapng, plain or compressed by
+gzip or zstd; - for standard input): flows, transactions of protocols, and the
+sensor's accounts. Several captures are read as one, in the order of time.`,
+		Example: "  tocsin events capture.pcap.gz | jq -c 'select(.event.dataset==\"tocsin.dns\")'",
+		Args:    cobra.MinimumNArgs(1),
+	}
+	in := sensingFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		w := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<20)
+		s, err := in.files(args, cmd.InOrStdin(), &lines{w: w})
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.Run(cmd.Context()), w.Flush())
+	}
+	return cmd
+}
+
+// lines is a sink that writes events as JSON lines.
+type lines struct {
+	w   io.Writer
+	enc event.Encoder
+	buf []byte
+}
+
+func (l *lines) Publish(_ context.Context, batch []event.Event) error {
+	l.buf = l.buf[:0]
+	for i := range batch {
+		l.buf = append(l.enc.Append(l.buf, &batch[i]), '\n')
+	}
+	_, err := l.w.Write(l.buf)
+	return err
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/query"
+)
+
+const (
+	ledgerPrefix  = "tocsin.ledger."
+	droppedPrefix = "dropped."
+)
+
+func newLedger() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Show what each sensor saw and could not see",
+		Long: `Add up the sensors' accounts: packets seen = decoded + filtered + dropped, by
+cause. Exit 1 if an account does not balance.`,
+		Example: "  tocsin ledger\n  tocsin ledger --minutes --data data",
+		Args:    cobra.NoArgs,
+	}
+	data := dataFlag(cmd)
+	minutes := cmd.Flags().Bool("minutes", false, "a line for each minute instead of the total")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := openStore(*data)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		q := store.Query{Set: store.Events, Where: query.Compare{
+			Field: "event.dataset", Value: query.Literal{Text: "tocsin.ledger", Quoted: true, V: event.Str("tocsin.ledger")},
+		}}
+		accounts := map[string]ledgerAccount{}
+		for e, err := range s.Search(cmd.Context(), q) {
+			if err != nil {
+				return err
+			}
+			key := e.Sensor
+			if *minutes {
+				key += "\t" + e.Time.Format("2006-01-02 15:04")
+			}
+			if accounts[key] == nil {
+				accounts[key] = ledgerAccount{}
+			}
+			accounts[key].add(&e)
+		}
+		if len(accounts) == 0 {
+			return errNothing
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+		head := "SENSOR\t"
+		if *minutes {
+			head += "MINUTE (UTC)\t"
+		}
+		fmt.Fprintln(w, head+"SEEN\t=\tDECODED\t+\tFILTERED\t+\tDROPPED\tLOSS\tEVENTS\tBALANCE\tDROPPED BY CAUSE, AND WHAT ELSE WAS NOT SEEN")
+		wrong := 0
+		for _, key := range slices.Sorted(maps.Keys(accounts)) {
+			a := accounts[key]
+			balance := "ok"
+			if off := int64(a["seen"]) - int64(a["decoded"]+a["filtered"]+a.dropped()); off != 0 {
+				balance = fmt.Sprintf("off by %d", off)
+				wrong++
+			}
+			fmt.Fprintf(w, "%s\t%d\t=\t%d\t+\t%d\t+\t%d\t%.3g %%\t%d\t%s\t%s\n",
+				key, a["seen"], a["decoded"], a["filtered"], a.dropped(), 100*float64(a.dropped())/float64(max(a["seen"], 1)), a["events"], balance, a.rest())
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		if wrong > 0 {
+			return fmt.Errorf("ledger: %d accounts do not balance", wrong)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// ledgerAccount is by the field's name without the prefix.
+type ledgerAccount map[string]uint64
+
+func (a ledgerAccount) add(e *event.Event) {
+	for _, f := range e.Fields {
+		if name, ok := strings.CutPrefix(f.Name, ledgerPrefix); ok {
+			n, _ := f.Value.Uint()
+			a[name] += n
+		}
+	}
+}
+
+func (a ledgerAccount) dropped() (n uint64) {
+	for name, x := range a {
+		if strings.HasPrefix(name, droppedPrefix) {
+			n += x
+		}
+	}
+	return n
+}
+
+// rest lists what is not in the equation and not zero.
+func (a ledgerAccount) rest() string {
+	var parts []string
+	for _, name := range slices.SortedFunc(maps.Keys(a), func(x, y string) int {
+		return cmp.Or(-cmp.Compare(btoi(strings.HasPrefix(x, droppedPrefix)), btoi(strings.HasPrefix(y, droppedPrefix))), cmp.Compare(x, y))
+	}) {
+		switch name {
+		case "seen", "decoded", "filtered", "events":
+			continue
+		}
+		if a[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, a[name]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/correlator"
+	behaviours "github.com/tocsin/tocsin/correlator/behaviour/all"
+	"github.com/tocsin/tocsin/correlator/enrich"
+	"github.com/tocsin/tocsin/correlator/sigma"
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/rules"
+	"github.com/tocsin/tocsin/sensor"
+	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/capture/file"
+	"github.com/tocsin/tocsin/sensor/capture/merge"
+	"github.com/tocsin/tocsin/sensor/capture/pcap"
+	protocols "github.com/tocsin/tocsin/sensor/proto/all"
+	"github.com/tocsin/tocsin/store/embedded"
+)
+
+// schema documents every field that any event may carry.
+func schema() (*event.Schema, error) {
+	var none enrich.Assets
+	return event.NewSchema(sensor.Fields(), protocols.Fields(), none.Enricher().Fields)
+}
+
+// kinds are the kinds of events that sensors make.
+func kinds() []event.Kind {
+	ks := []event.Kind{event.KindFlow, event.KindARP, event.KindLedger}
+	for _, p := range protocols.Protocols() {
+		ks = append(ks, p.Name)
+	}
+	return ks
+}
+
+func dataFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("data", "data", "`DIR` of the embedded store")
+}
+
+// openStore opens the embedded store to read, beside whoever writes it.
+func openStore(dir string) (*embedded.Store, error) {
+	s, err := embedded.Open(dir, embedded.ReadOnly)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; tocsin run --data %s makes one", err, dir)
+	}
+	return s, err
+}
+
+// sensing are the flags of commands that read packets.
+type sensing struct {
+	filter  *string
+	workers *int
+}
+
+func sensingFlags(cmd *cobra.Command) sensing {
+	return sensing{
+		filter:  cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
+		workers: cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers for capture files; the result does not depend on it"),
+	}
+}
+
+// files makes a sensor of capture files, which are read as one in the order of
+// time. "-" is stdin.
+func (s sensing) files(paths []string, stdin io.Reader, sink sensor.Sink) (*sensor.Sensor, error) {
+	cfg := sensor.DefaultConfig()
+	cfg.Protocols = protocols.Protocols()
+	cfg.Workers = *s.workers
+	for _, p := range paths {
+		// What can be read only once has one reader.
+		if info, err := os.Stat(p); p == "-" || err == nil && !info.Mode().IsRegular() {
+			cfg.Workers = 1
+		}
+	}
+	return sensor.New(cfg, func(int) (capture.Source, error) {
+		src, err := openCaptures(paths, stdin)
+		if err != nil || *s.filter == "" {
+			return src, err
+		}
+		filtered, err := pcap.Filter(src, *s.filter)
+		if err != nil {
+			return nil, errors.Join(usageError{err}, src.Close())
+		}
+		return filtered, nil
+	}, sink)
+}
+
+func openCaptures(paths []string, stdin io.Reader) (capture.Source, error) {
+	var sources []capture.Source
+	for _, p := range paths {
+		var src capture.Source
+		var err error
+		if p == "-" {
+			src, err = file.New(stdin, "stdin")
+		} else {
+			src, err = file.Open(p)
+		}
+		if err != nil {
+			for _, s := range sources {
+				err = errors.Join(err, s.Close())
+			}
+			return nil, err
+		}
+		sources = append(sources, src)
+	}
+	if len(sources) == 1 {
+		return sources[0], nil
+	}
+	return merge.New(sources...), nil
+}
+
+// live makes a sensor of an interface.
+func (s sensing) live(ctx context.Context, iface string, sink sensor.Sink) (*sensor.Sensor, error) {
+	cfg := sensor.DefaultConfig()
+	cfg.Protocols = protocols.Protocols()
+	cfg.Live = true
+	name, device, named := strings.Cut(iface, "=")
+	if !named {
+		name, device = iface, iface
+	}
+	tap := pcap.DefaultConfig(device)
+	tap.Sensor, tap.Filter = name, *s.filter
+	if err := tap.Validate(); err != nil {
+		return nil, usageError{err}
+	}
+	return sensor.New(cfg, func(int) (capture.Source, error) { return pcap.Open(ctx, tap) }, sink)
+}
+
+// detecting are the flags of commands that make alerts.
+type detecting struct {
+	rules, intel *[]string
+	assets       *string
+}
+
+func detectingFlags(cmd *cobra.Command) detecting {
+	return detecting{
+		rules:  cmd.Flags().StringArray("rules", nil, "more Sigma rules: a `FILE` or folder; may be repeated"),
+		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
+		assets: cmd.Flags().String("assets", "", "asset `FILE`: zones and assets of the network, YAML"),
+	}
+}
+
+// correlator puts together what looks for attacks. What is wrong with single
+// lines of lists is told on errs and does not stop it; a rule that is wrong
+// does, for nobody would notice that it is missing.
+func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, error) {
+	fields, err := schema()
+	if err != nil {
+		return nil, err
+	}
+	set, err := loadRules(fields, *d.rules, true)
+	if err != nil {
+		return nil, err
+	}
+	assets := &enrich.Assets{}
+	if *d.assets != "" {
+		if assets, err = enrich.Load(*d.assets); err != nil {
+			return nil, err
+		}
+	}
+	cfg := correlator.Config{
+		Enrichers: []correlator.Enricher{assets.Enricher()},
+		Detectors: append(behaviours.Detectors(), set.Detector()),
+	}
+	if len(*d.intel) > 0 {
+		table, reports, err := loadIntel(*d.intel)
+		if err != nil {
+			return nil, err
+		}
+		printIntel(io.Discard, errs, reports)
+		cfg.Detectors = append(cfg.Detectors, table.Detector())
+	}
+	return correlator.New(cfg)
+}
+
+// ruleErrors are everything that is wrong with rules, a line each.
+type ruleErrors []*sigma.Error
+
+func (es ruleErrors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = "rule " + e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// loadRules compiles the rules at paths, and those that come with Tocsin.
+func loadRules(fields *event.Schema, paths []string, shipped bool) (*sigma.Set, error) {
+	var all []*sigma.Rule
+	var errs ruleErrors
+	add := func(from fs.FS, prefix string) {
+		rs, es := sigma.ParseFS(from)
+		for _, r := range rs {
+			r.File = filepath.Join(prefix, r.File)
+		}
+		for _, e := range es {
+			e.File = filepath.Join(prefix, e.File)
+		}
+		all, errs = append(all, rs...), append(errs, es...)
+	}
+	if shipped {
+		add(rules.FS, "rules")
+	}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("rules: %w", err)
+		case info.IsDir():
+			add(os.DirFS(p), p)
+		default:
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return nil, fmt.Errorf("rules: %w", err)
+			}
+			rs, es := sigma.Parse(p, data)
+			all, errs = append(all, rs...), append(errs, es...)
+		}
+	}
+	set, es := sigma.Compile(all, sigma.Options{Schema: fields, Kinds: kinds()})
+	errs = append(errs, es...)
+	if len(errs) > 0 {
+		return set, errs
+	}
+	return set, nil
+}
+
+// findings gathers the reports of alerts until the last.
+type findings map[event.ID]*event.Alert
+
+func (f findings) add(alerts []event.Alert) {
+	for i := range alerts {
+		if known := f[alerts[i].ID]; known != nil {
+			known.Merge(&alerts[i])
+		} else {
+			f[alerts[i].ID] = &alerts[i]
+		}
+	}
+}
+
+// sorted returns the alerts by time.
+func (f findings) sorted() []*event.Alert {
+	list := make([]*event.Alert, 0, len(f))
+	for _, a := range f {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b *event.Alert) int { return cmp.Or(a.First.Compare(b.First), a.ID.Compare(b.ID)) })
+	return list
+}

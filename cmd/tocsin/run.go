@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tocsin/tocsin/bus/mem"
+	"github.com/tocsin/tocsin/console"
+	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/embedded"
+	"github.com/tocsin/tocsin/trace"
+	"github.com/tocsin/tocsin/trace/all"
+)
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Capture, detect, store and show, all in one",
+		Long: `Read captures or capture live, detect, keep everything in the embedded store,
+and show it in the console. Reading the same captures again changes nothing.`,
+		Example: `  tocsin run -r border.pcap.zst -r dmz.pcap.zst --assets assets.yml
+  sudo tocsin run -i eth0
+  tocsin run -r capture.pcap --once && tocsin search 'event.kind: alert'`,
+		Args: cobra.NoArgs,
+	}
+	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input; may be repeated")
+	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
+	listen := listenFlag(cmd)
+	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
+	data := dataFlag(cmd)
+	in, what := sensingFlags(cmd), detectingFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case len(*captures) == 0 && len(*ifaces) == 0:
+			return usagef("run: give a capture with -r or an interface with -i")
+		case *once && len(*ifaces) > 0:
+			return usagef("run: --once is for captures; an interface has no end")
+		}
+		r := &runner{cmd: cmd, in: in, captures: *captures, ifaces: *ifaces}
+		if !*once {
+			l, err := listenOn(*listen)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			r.listener = l
+		}
+		var err error
+		if r.correlator, err = what.correlator(cmd.ErrOrStderr()); err != nil {
+			return err
+		}
+		if r.store, err = embedded.Open(*data, embedded.ReadWrite); err != nil {
+			return err
+		}
+		return errors.Join(r.run(cmd.Context()), r.store.Close())
+	}
+	return cmd
+}
+
+// runner is the whole pipeline on one machine: sensors → bus → correlator →
+// store → console.
+type runner struct {
+	cmd              *cobra.Command
+	in               sensing
+	captures, ifaces []string
+	listener         net.Listener // nil: no console
+	correlator       *correlator.Correlator
+	store            *embedded.Store
+
+	events, alerts atomic.Uint64
+}
+
+// subscribers is how many goroutines detect and store.
+const subscribers = 2
+
+func (r *runner) run(ctx context.Context) error {
+	began := time.Now()
+	if len(r.ifaces) > 0 {
+		// What was remembered when the process ended is in the store.
+		if err := r.warm(ctx); err != nil {
+			return err
+		}
+	}
+	b := mem.New(mem.DefaultConfig())
+	var sensors []*sensor.Sensor
+	if len(r.captures) > 0 {
+		s, err := r.in.files(r.captures, r.cmd.InOrStdin(), b)
+		if err != nil {
+			return err
+		}
+		sensors = append(sensors, s)
+	}
+	for _, iface := range r.ifaces {
+		s, err := r.in.live(ctx, iface, b)
+		if err != nil {
+			return err
+		}
+		sensors = append(sensors, s)
+	}
+
+	page, stopPage := context.WithCancel(ctx)
+	defer stopPage()
+	var shown errgroup.Group
+	if r.listener != nil {
+		h, err := consoleOf(r.store)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(r.cmd.OutOrStdout(), "console at http://%s\n", r.listener.Addr())
+		shown.Go(func() error { return serve(page, r.listener, h) })
+	}
+
+	// The end of ctx stops the sensors; what they made is then still detected
+	// and stored.
+	var sensing, storing errgroup.Group
+	dry := context.WithoutCancel(ctx)
+	stuck, giveUp := context.WithCancelCause(ctx)
+	for range subscribers {
+		storing.Go(func() error {
+			err := b.Subscribe(dry, r.keep)
+			if err != nil {
+				giveUp(err)
+				b.Close() // publishers must not wait for nobody
+			}
+			return err
+		})
+	}
+	for _, s := range sensors {
+		sensing.Go(func() error { return s.Run(stuck) })
+	}
+	failed := sensing.Wait()
+	b.Close()
+	if err := storing.Wait(); err != nil {
+		stopPage()
+		return errors.Join(err, shown.Wait()) // the sensors failed because of it
+	}
+	if err := r.put(dry, nil, r.correlator.Flush()); err != nil {
+		stopPage()
+		return errors.Join(err, shown.Wait())
+	}
+	if ctx.Err() != nil && errors.Is(failed, ctx.Err()) {
+		failed = nil // being told to stop is no failure
+	}
+	if len(r.captures) > 0 {
+		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events and %d reports of alerts in %.1f s\n", r.events.Load(), r.alerts.Load(), time.Since(began).Seconds())
+	}
+	if r.listener == nil || failed != nil && r.events.Load() == 0 {
+		stopPage()
+	} else if failed != nil {
+		// What could be read is there to be looked at.
+		complain(r.cmd.ErrOrStderr(), failed)
+		failed = errTold
+	}
+	return errors.Join(failed, shown.Wait())
+}
+
+// keep detects in a batch and stores it with what was found.
+func (r *runner) keep(ctx context.Context, batch []event.Event) error {
+	alerts, err := r.correlator.Process(ctx, batch)
+	if err != nil {
+		return err
+	}
+	return r.put(ctx, batch, alerts)
+}
+
+func (r *runner) put(ctx context.Context, events []event.Event, alerts []event.Alert) error {
+	if err := r.store.Put(ctx, events, alerts); err != nil {
+		return err
+	}
+	r.events.Add(uint64(len(events)))
+	r.alerts.Add(uint64(len(alerts)))
+	return nil
+}
+
+// warm gives the correlator the memory that it had.
+func (r *runner) warm(ctx context.Context) error {
+	_, last, err := r.store.Span(ctx)
+	if err != nil || last.IsZero() {
+		return err
+	}
+	var batch []event.Event
+	for e, err := range r.store.Search(ctx, store.Query{Set: store.Events, From: last.Add(-r.correlator.Horizon())}) {
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, e); len(batch) == logBatch {
+			if err := r.correlator.Warm(ctx, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	return r.correlator.Warm(ctx, batch)
+}
+
+func listenFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` of the console; only loopback, for it has no sign-in")
+}
+
+// listenOn opens the console's port.
+func listenOn(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, usagef("--listen %s: want HOST:PORT, such as 127.0.0.1:8080", addr)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return nil, usagef("--listen %s: the console has no sign-in and listens on loopback only; reach it from elsewhere by an SSH tunnel", addr)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("console: %w; choose another address with --listen", err)
+	}
+	return l, nil
+}
+
+func consoleOf(s store.Store) (http.Handler, error) {
+	fields, err := schema()
+	if err != nil {
+		return nil, err
+	}
+	return console.New(console.Config{Store: s, Schema: fields, Build: trace.Build, Formats: all.Formats(), Version: buildVersion()}), nil
+}
+
+// serve serves until ctx ends.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("console: %w", err)
+	}
+	return nil
+}
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Show a store in the console",
+		Example: "  tocsin serve --data data",
+		Args:    cobra.NoArgs,
+	}
+	data, listen := dataFlag(cmd), listenFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		l, err := listenOn(*listen)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		s, err := embedded.Open(*data, embedded.ReadWrite) // analysts judge alerts
+		if err != nil {
+			return err
+		}
+		h, err := consoleOf(s)
+		if err != nil {
+			return errors.Join(err, s.Close())
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "console at http://%s\n", l.Addr())
+		return errors.Join(serve(cmd.Context(), l, h), s.Close())
+	}
+	return cmd
+}

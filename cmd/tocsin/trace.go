@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/trace"
+	"github.com/tocsin/tocsin/trace/all"
+)
+
+func newTrace() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "trace ALERT-ID|ADDRESS",
+		Short:   "Reconstruct an attack: who, from where, through what, to what, and how we know",
+		Example: "  tocsin trace 10.3.0.10\n  tocsin trace 019e0b7c5a2a4b6f8d1e2f3a4b5c6d7e --format html -o trace.html",
+		Args:    cobra.ExactArgs(1),
+	}
+	data := dataFlag(cmd)
+	format := cmd.Flags().String("format", "json", "`FORMAT`: json, csv, html, stix")
+	output := cmd.Flags().StringP("output", "o", "-", "`FILE` to write, - for standard output")
+	from := timeFlag(cmd, "from", "look at events from this `TIME` on (RFC 3339)")
+	to := timeFlag(cmd, "to", "look at events before this `TIME` (RFC 3339)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f, err := all.Find(*format)
+		if err != nil {
+			return usageError{err}
+		}
+		seed := trace.Seed{From: time.Time(*from), To: time.Time(*to)}
+		if id, err := event.ParseID(args[0]); err == nil {
+			seed.Alert = id
+		} else if a, err := netip.ParseAddr(args[0]); err == nil {
+			seed.Address = a
+		} else {
+			return usagef("%q is neither the identifier of an alert nor an address", args[0])
+		}
+		s, err := openStore(*data)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		t, err := trace.Build(cmd.Context(), s, seed)
+		if errors.Is(err, store.ErrNotFound) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "tocsin: %v\n", err)
+			return errNothing
+		}
+		if err != nil {
+			return err
+		}
+		return writeTo(*output, cmd.OutOrStdout(), func(w io.Writer) error { return f.Write(w, t) })
+	}
+	return cmd
+}
+
+// writeTo gives write a file, or standard output for "-". A file that could
+// not be written whole is removed.
+func writeTo(path string, stdout io.Writer, write func(io.Writer) error) error {
+	if path == "-" {
+		w := bufio.NewWriter(stdout)
+		return errors.Join(write(w), w.Flush())
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(file)
+	if err := errors.Join(write(w), w.Flush(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+// timeValue is a flag that holds a time.
+type timeValue time.Time
+
+func timeFlag(cmd *cobra.Command, name, usage string) *timeValue {
+	v := new(timeValue)
+	cmd.Flags().Var(v, name, usage)
+	return v
+}
+
+func (v *timeValue) Set(s string) error {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			*v = timeValue(t.UTC())
+			return nil
+		}
+	}
+	return fmt.Errorf("%q: want a time such as 2026-01-31T12:00:00Z", s)
+}
+
+func (v *timeValue) String() string {
+	if time.Time(*v).IsZero() {
+		return ""
+	}
+	return time.Time(*v).Format(time.RFC3339Nano)
+}
+
+func (v *timeValue) Type() string { return "time" }
