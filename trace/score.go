@@ -159,12 +159,12 @@ func roleOf(alerts []*event.Alert, c *conversation) string {
 	switch {
 	case is(impactTactics), c != nil && c.writes > 0:
 		return "impact"
+	case is(accessTactics), c != nil && c.remoteAccess() != "":
+		return "access"
 	case is(exfilTactics):
 		return "exfiltration"
 	case is(controlTactics):
 		return "c2"
-	case is(accessTactics), c != nil && c.remoteAccess() != "":
-		return "access"
 	case is(scanTactics):
 		return "scan"
 	}
