@@ -126,12 +126,13 @@ func (r *runner) run(ctx context.Context) error {
 	// and stored.
 	var sensing, storing errgroup.Group
 	dry := context.WithoutCancel(ctx)
-	stuck, giveUp := context.WithCancelCause(ctx)
+	stuck, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	for range subscribers {
 		storing.Go(func() error {
 			err := b.Subscribe(dry, r.keep)
 			if err != nil {
-				giveUp(err)
+				giveUp()
 				b.Close() // publishers must not wait for nobody
 			}
 			return err
