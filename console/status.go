@@ -1,0 +1,129 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/query"
+	"github.com/tocsin/tocsin/trace"
+)
+
+// ledgerSpan is how much of the sensors' accounts the status adds up: the last
+// of the data, not of the wall clock, since captures may be old.
+const ledgerSpan = 24 * time.Hour
+
+type sensorStatus struct {
+	Name     string    `json:"name"`
+	Newest   time.Time `json:"newest" doc:"Start of the last minute that it reported"`
+	Seen     uint64    `json:"seen" doc:"Packets on the tap: decoded, filtered and dropped"`
+	Decoded  uint64    `json:"decoded"`
+	Filtered uint64    `json:"filtered"`
+	Dropped  uint64    `json:"dropped"`
+	Causes   []bucket  `json:"causes" nullable:"false" doc:"Dropped packets by cause, by falling count"`
+	Events   uint64    `json:"events" doc:"Events made"`
+}
+
+type formatStatus struct {
+	Name string `json:"name"`
+	Ext  string `json:"ext"`
+	MIME string `json:"mime"`
+}
+
+type statusBody struct {
+	Version string         `json:"version"`
+	From    *time.Time     `json:"from,omitempty" doc:"Time of the earliest event or alert; absent if there is none"`
+	To      *time.Time     `json:"to,omitempty" doc:"Time of the latest"`
+	Alerts  uint64         `json:"alerts" doc:"Alerts in the store"`
+	Events  uint64         `json:"events" doc:"Events in the store"`
+	Sensors []sensorStatus `json:"sensors" nullable:"false" doc:"Accounts of the last 24 hours of the data, by name"`
+	Formats []formatStatus `json:"formats" nullable:"false" doc:"In which a trace can be had"`
+}
+
+func (c *console) status(ctx context.Context, _ *struct{}) (*body[statusBody], error) {
+	out := statusBody{Version: c.Version, Formats: each(c.Formats, func(f trace.Format) formatStatus {
+		return formatStatus{f.Name, f.Ext, f.MIME}
+	})}
+	first, last, err := c.Store.Span(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if !last.IsZero() {
+		out.From, out.To = &first, &last
+	}
+	if out.Alerts, err = c.total(ctx, store.Alerts); err != nil {
+		return nil, answer(err)
+	}
+	if out.Events, err = c.total(ctx, store.Events); err != nil {
+		return nil, answer(err)
+	}
+	out.Sensors, err = c.sensors(ctx, last.Add(-ledgerSpan))
+	return &body[statusBody]{out}, answer(err)
+}
+
+func (c *console) total(ctx context.Context, set store.Set) (n uint64, err error) {
+	buckets, err := c.Store.Count(ctx, store.Query{Set: set}, store.By{})
+	for _, b := range buckets {
+		n += b.Count
+	}
+	return n, err
+}
+
+// The fields of a ledger event begin so; see package sensor.
+const (
+	ledgerFields  = "tocsin.ledger."
+	droppedFields = ledgerFields + "dropped."
+)
+
+// sensors adds up the ledger events since a time.
+func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
+	ledgers := query.Compare{Field: "event.dataset", Value: query.Literal{Text: "tocsin.ledger", Quoted: true, V: event.Str("tocsin.ledger")}}
+	byName := map[string]*sensorStatus{}
+	causes := map[string]map[string]uint64{}
+	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: ledgers, From: since}) {
+		if err != nil {
+			return nil, err
+		}
+		s := byName[e.Sensor]
+		if s == nil {
+			s = &sensorStatus{Name: e.Sensor}
+			byName[e.Sensor], causes[e.Sensor] = s, map[string]uint64{}
+		}
+		s.Newest = e.Time // they come in order of time
+		for _, f := range e.Fields {
+			n, _ := f.Value.Uint()
+			switch f.Name {
+			case ledgerFields + "seen":
+				s.Seen += n
+			case ledgerFields + "decoded":
+				s.Decoded += n
+			case ledgerFields + "filtered":
+				s.Filtered += n
+			case ledgerFields + "events":
+				s.Events += n
+			default:
+				if cause, ok := strings.CutPrefix(f.Name, droppedFields); ok && n > 0 {
+					s.Dropped += n
+					causes[e.Sensor][cause] += n
+				}
+			}
+		}
+	}
+	out := []sensorStatus{}
+	for name, s := range byName {
+		s.Causes = []bucket{}
+		for cause, n := range causes[name] {
+			s.Causes = append(s.Causes, bucket{Value: cause, Count: n})
+		}
+		slices.SortFunc(s.Causes, func(a, b bucket) int {
+			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
+		})
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b sensorStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}

@@ -1,0 +1,135 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/sse"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+)
+
+type judgement struct {
+	Status  *string `json:"status,omitempty" enum:"open,acknowledged,closed" doc:"Absent: as it is, or closed if a verdict is given"`
+	Verdict *string `json:"verdict,omitempty" enum:",true_positive,false_positive,benign" doc:"Needs a reason; empty: takes the verdict back"`
+	Reason  *string `json:"reason,omitempty" maxLength:"4096" doc:"Why"`
+}
+
+type judgeInput struct {
+	RecordID
+	Body judgement
+}
+
+// byConsole stands for the person where there is no sign-in.
+const byConsole = "console"
+
+func (c *console) judge(ctx context.Context, in *judgeInput) (*body[Record], error) {
+	e, err := c.get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	a, err := event.AlertOf(&e)
+	if err != nil {
+		return nil, newProblem(http.StatusNotFound, err.Error())
+	}
+	t, err := in.Body.apply(a.Triage)
+	if err != nil {
+		return nil, err
+	}
+	t.By, t.At = byConsole, time.Now().UTC()
+	if err := c.Store.Update(ctx, a.ID, t); err != nil {
+		return nil, answer(err)
+	}
+	c.judged.Add(1)
+	if e, err = c.get(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	return &body[Record]{newRecord(&e)}, nil
+}
+
+// apply returns t with the changes of j.
+func (j *judgement) apply(t event.Triage) (event.Triage, error) {
+	if j.Status == nil && j.Verdict == nil && j.Reason == nil {
+		return t, newProblem(http.StatusUnprocessableEntity, "nothing to change: give a status, a verdict or a reason")
+	}
+	if j.Reason != nil {
+		t.Reason = strings.TrimSpace(*j.Reason)
+	}
+	if j.Verdict != nil {
+		t.Verdict = *j.Verdict
+		if t.Verdict != "" {
+			t.Status = "closed"
+			if j.Reason == nil || t.Reason == "" {
+				return t, newProblem(http.StatusUnprocessableEntity, "a verdict needs a reason")
+			}
+		}
+	}
+	if j.Status != nil {
+		t.Status = *j.Status
+	}
+	if t.Status == "open" {
+		t.Verdict = "" // what is open is not judged
+	}
+	return t, nil
+}
+
+const streamPath = "/api/v1/alerts/stream"
+
+// changed tells a page that what it shows may be out of date. It is a state
+// and not a difference, so a page that missed some misses nothing.
+type changed struct {
+	Alerts uint64    `json:"alerts" doc:"Alerts in the store"`
+	Judged uint64    `json:"judged" doc:"Decisions made through this server since it started"`
+	To     time.Time `json:"to" doc:"Time of the newest event or alert"`
+}
+
+// poll is how often an open stream looks.
+const poll = time.Second
+
+func (c *console) registerStream(api huma.API) {
+	sse.Register(api, huma.Operation{
+		OperationID: "watch-alerts", Method: http.MethodGet, Path: streamPath,
+		Summary: "A server-sent event whenever the stored alerts have changed, and at once on connection",
+	}, map[string]any{"changed": changed{}}, func(ctx context.Context, _ *struct{}, send sse.Sender) {
+		select {
+		case c.streams <- struct{}{}:
+			defer func() { <-c.streams }()
+		default:
+			return // the browser tries again by itself
+		}
+		tick := time.NewTicker(poll)
+		defer tick.Stop()
+		var sent changed
+		for first := true; ; first = false {
+			now, err := c.look(ctx)
+			if err != nil {
+				return
+			}
+			if first || now != sent {
+				if send.Data(now) != nil {
+					return
+				}
+				sent = now
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+func (c *console) look(ctx context.Context) (changed, error) {
+	now := changed{Judged: c.judged.Load()}
+	var err error
+	if now.Alerts, err = c.total(ctx, store.Alerts); err != nil {
+		return now, err
+	}
+	_, now.To, err = c.Store.Span(ctx)
+	return now, err
+}
