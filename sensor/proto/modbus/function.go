@@ -183,7 +183,7 @@ func shape(pdu []byte) (request, response bool) {
 	counted := func(at int) bool { return size > at && size == at+1+int(pdu[at]) }
 	switch code := pdu[0]; {
 	case code >= 0x80:
-		return false, size == 2
+		return false, size == 2 || size == 3 // some devices send a byte more
 	case functions[code].name == "":
 		return true, true
 	case code <= readInputRegisters:
@@ -215,7 +215,7 @@ func shape(pdu []byte) (request, response bool) {
 		}
 		// Encapsulated interface.
 		if size >= 2 && pdu[1] == meiDeviceID {
-			return size == 4, size >= 7
+			return size == 4 || size == 5, size >= 7 // some clients send a byte more
 		}
 		return size >= 2, size >= 2
 	}

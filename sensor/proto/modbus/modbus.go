@@ -98,9 +98,10 @@ func next(b []byte) (m adu, n int) {
 	return m, 6 + length
 }
 
-// probe wants a whole message whose content fits its function. Of a function
-// that the specification does not describe it wants that nothing, or another
-// message, follows.
+// probe wants a whole message of a function that the specification describes,
+// with content that fits it. Before it may be one of function 0, with which
+// those begin who try all. A function that the specification does not describe
+// will do if nothing, or another message, follows.
 func probe(_ proto.Dir, b []byte) proto.Verdict {
 	m, n := next(b)
 	switch {
@@ -109,25 +110,27 @@ func probe(_ proto.Dir, b []byte) proto.Verdict {
 	case n == 0:
 		return proto.Maybe
 	}
+	code := m.pdu[0] & 0x7f
 	request, response := shape(m.pdu)
 	if !request && !response {
 		return proto.No
 	}
-	if functions[m.pdu[0]&0x7f].name != "" {
+	if functions[code].name != "" {
 		return proto.Yes
 	}
-	_, more := next(b[n:])
+	second, more := next(b[n:])
 	switch {
 	case more < 0:
 		return proto.No
-	case m.pdu[0]&0x7f == 0:
-		// Who tries all functions begins with 0, which is none: see the next.
-		if more == 0 {
-			return proto.Maybe
-		}
-		return probe(proto.Orig, b[n:])
+	case code != 0:
+		return proto.Yes
+	case more == 0:
+		return proto.Maybe
 	}
-	return proto.Yes
+	if request, response = shape(second.pdu); second.pdu[0]&0x7f == 1 && (request || response) {
+		return proto.Yes
+	}
+	return proto.No
 }
 
 // request waits for its response.
@@ -214,6 +217,9 @@ func resync(b []byte) int {
 		case n > 0:
 			request, response := shape(m.pdu)
 			if !request && !response {
+				if i == 0 && n == len(b) {
+					first = 0 // all of it, though odd
+				}
 				continue
 			}
 			if functions[m.pdu[0]&0x7f].name != "" {

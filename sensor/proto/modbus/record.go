@@ -48,6 +48,9 @@ func (p *parser) emit(r *request, response []byte, latency time.Duration, emit p
 		if len(response) > 1 {
 			exception = response[1]
 		}
+		if len(response) != 2 {
+			r.odd |= lengthMismatch
+		}
 		p.num("modbus.exception.code", uint64(exception))
 		p.str("modbus.exception.name", exceptionName(exception))
 		p.num("ics.status.code", uint64(exception))
@@ -199,6 +202,9 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		p.list("modbus.records", records(code, write))
 		return
 	case encapsulatedInterface:
+		if len(asked) > 4 && asked[1] == meiDeviceID {
+			r.odd |= lengthMismatch
+		}
 		if len(answer) >= 7 && answer[1] == meiDeviceID {
 			p.list("modbus.device_id", identification(answer[6:]))
 			return
