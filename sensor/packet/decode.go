@@ -25,7 +25,7 @@ const (
 
 // How far the decoder follows headers. No honest packet comes near.
 const (
-	maxTags       = 4 // VLAN tags in a frame
+	maxTags       = 4 // VLAN and VN tags in a frame
 	maxLabels     = 8 // MPLS labels in a stack
 	maxExtensions = 8 // IPv6 extension headers in a packet
 	maxDepth      = 4 // IP headers, and frames within IP, in a packet
@@ -208,7 +208,7 @@ func (d *Decoder) cooked(p *Packet, et uint16, b []byte, wire int) Outcome {
 
 // network goes on with what an EtherType announces.
 func (d *Decoder) network(p *Packet, et uint16, b []byte, wire int) Outcome {
-	for tags := 0; ; {
+	for tags, vlans := 0, 0; ; {
 		p.EtherType = et
 		switch et {
 		case EtherTypeIPv4:
@@ -222,8 +222,8 @@ func (d *Decoder) network(p *Packet, et uint16, b []byte, wire int) Outcome {
 			if tags++; tags > maxTags {
 				return TooDeep
 			}
-			if p.depth == 0 {
-				switch id := binary.BigEndian.Uint16(b) & 0xfff; tags {
+			if vlans++; p.depth == 0 {
+				switch id := binary.BigEndian.Uint16(b) & 0xfff; vlans {
 				case 1:
 					p.VLAN = id
 				case 2:
@@ -232,6 +232,16 @@ func (d *Decoder) network(p *Packet, et uint16, b []byte, wire int) Outcome {
 			}
 			et = binary.BigEndian.Uint16(b[2:])
 			b, wire = b[4:], wire-4
+			continue
+		case EtherTypeVNTag:
+			if len(b) < 6 {
+				return TruncatedLink
+			}
+			if tags++; tags > maxTags {
+				return TooDeep
+			}
+			et = binary.BigEndian.Uint16(b[4:])
+			b, wire = b[6:], wire-6
 			continue
 		case EtherTypeARP:
 			return d.arp(p, b, wire)

@@ -177,6 +177,9 @@ func TestDecode(t *testing.T) {
 	f(1, stack(t, eth(0x9100), vlan(1, 0x9100), vlan(2, 0x8100), vlan(3, 0x86dd), ip6(17), udp(), hello),
 		with(withUDP(frame6(14+12+53, 17, 53)), func(p *Packet) { p.VLAN, p.InnerVLAN = 1, 2 }))
 
+	f(1, raw(eth4(0x8926), []byte{0, 0, 0, 0, 0x81, 0, 0, 11, 8, 0}, v4(17, 13), udpBytes()),
+		with(withUDP(frame4(14+6+4+33, 17, 33)), func(p *Packet) { p.VLAN = 11 }))
+
 	// Extension headers.
 	f(1, raw(eth6(), v6(0, 8+8+8+13), ext(60, 0), ext(43, 0), ext(17, 0), udpBytes()), withUDP(frame6(14+40+24+13, 17, 40+24+13)))
 	f(1, raw(eth6(), v6(51, 24+13), []byte{17, 4}, make([]byte, 22), udpBytes()), withUDP(frame6(14+40+24+13, 17, 40+24+13)))
@@ -293,6 +296,7 @@ func TestDecodeFaults(t *testing.T) {
 	f(276, cut(udp4, 19), 19, TruncatedLink)
 	f(1, raw(eth4(0x8100), []byte{0, 1, 8}), 17, TruncatedLink)
 	f(1, raw(eth4(0x8100), bytes.Repeat([]byte{0, 1, 0x81, 0}, 5)), 34, TooDeep)
+	f(1, raw(eth4(0x8926), []byte{0, 0, 0, 0, 8}), 20, TruncatedLink)
 	f(1, raw(eth4(0x8847), bytes.Repeat([]byte{0, 1, 0, 64}, 9)), 14+36, TooDeep)
 	f(1, raw(eth4(0x8847), []byte{0, 1, 1, 64}), 18, TruncatedLink)
 	f(1, raw(eth4(0x8864), []byte{0x11, 0, 0, 1, 0, 100, 0, 0x21}), 22, BadLink)

@@ -123,6 +123,7 @@ const (
 	EtherTypeMPLSMulti = 0x8848
 	EtherTypePPPoE     = 0x8864 // the session stage
 	EtherTypeQinQ      = 0x88a8 // 802.1ad
+	EtherTypeVNTag     = 0x8926 // of virtual interfaces, before 802.1Qbh was written
 	EtherTypeQinQOld   = 0x9100 // before 802.1ad was written
 	EtherTypeTEB       = 0x6558 // Ethernet in GRE
 )

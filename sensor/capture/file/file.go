@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -147,6 +148,7 @@ func (r *Reader) open() error {
 	switch {
 	case string(head) == "\x0a\x0d\x0d\x0a":
 		r.next = (*Reader).nextPcapng
+		r.ng.last = time.Unix(0, 0).UTC()
 		return nil
 	case r.pcap.magic([4]byte(head)):
 		r.next = (*Reader).nextPcap

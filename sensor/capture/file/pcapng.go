@@ -24,7 +24,7 @@ const (
 type pcapngFormat struct {
 	swapped bool        // this section is big-endian
 	taps    []tap       // interfaces of this section
-	last    time.Time   // of the packet before, for blocks that have no time
+	last    time.Time   // of the packet before, for blocks that have no time; at first 1970
 	lost    []lossCount // of each tap of this section
 }
 
