@@ -24,29 +24,37 @@ var resolved = event.Resolve("dns.resolved_ip")
 // for something listed. Its alerts are grouped by the host and the entry, and
 // are as severe as the list is sure.
 func (t *Table) Detector() correlator.Detector {
-	address := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-reputation-address", Name: "Traffic with a listed address", Ruleset: "reputation", Version: "1", Hash: t.hash},
-		Severity: 50,
+	rule := func(id, name string, techniques ...event.Technique) *correlator.Rule {
+		return &correlator.Rule{
+			Rule:     event.Rule{ID: id, Name: name, Ruleset: "reputation", Version: "1", Hash: t.hash},
+			Severity: 50, Techniques: techniques,
+		}
 	}
-	domain := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-reputation-domain", Name: "Use of a listed name", Ruleset: "reputation", Version: "1", Hash: t.hash},
-		Severity: 50,
+	// Whoever calls something listed may be controlled from there.
+	control := event.Technique{ID: "T1071", Name: "Application Layer Protocol", Tactics: []string{"Command and Control"}}
+	r := reputation{
+		from: rule("tocsin-reputation-from", "Contact from a listed address"),
+		to:   rule("tocsin-reputation-to", "Traffic to a listed address", control),
+		name: rule("tocsin-reputation-name", "Use of a listed name", control),
 	}
 	return correlator.Detector{
 		Name:  "reputation",
-		Rules: []*correlator.Rule{address, domain},
-		Match: func(e *event.Event, emit func(correlator.Signal)) { t.match(e, address, domain, emit) },
+		Rules: []*correlator.Rule{r.from, r.to, r.name},
+		Match: func(e *event.Event, emit func(correlator.Signal)) { t.match(e, r, emit) },
 	}
 }
 
-func (t *Table) match(e *event.Event, address, domain *correlator.Rule, emit func(correlator.Signal)) {
+// reputation is the rules of the detector.
+type reputation struct{ from, to, name *correlator.Rule }
+
+func (t *Table) match(e *event.Event, r reputation, emit func(correlator.Signal)) {
 	if e.Kind == event.KindFlow {
 		// Other events belong to a flow that is reported anyway.
 		if ind, ok := t.lookupValid(e.Flow.Src.IP); ok {
-			emit(signal(address, e, ind, "source.ip", e.Flow.Src.IP.String(), e.Flow.Dst.IP.String(), "was contacted by"))
+			emit(signal(r.from, e, ind, "source.ip", e.Flow.Src.IP.String(), e.Flow.Dst.IP.String(), "was contacted by"))
 		}
 		if ind, ok := t.lookupValid(e.Flow.Dst.IP); ok {
-			emit(signal(address, e, ind, "destination.ip", e.Flow.Dst.IP.String(), e.Flow.Src.IP.String(), "talked to"))
+			emit(signal(r.to, e, ind, "destination.ip", e.Flow.Dst.IP.String(), e.Flow.Src.IP.String(), "talked to"))
 		}
 		return
 	}
@@ -56,7 +64,7 @@ func (t *Table) match(e *event.Event, address, domain *correlator.Rule, emit fun
 			continue
 		}
 		if ind, ok := t.LookupDomain(v.Str()); ok {
-			emit(signal(domain, e, ind, n.ref.Name(), v.Str(), e.Flow.Src.IP.String(), n.verb))
+			emit(signal(r.name, e, ind, n.ref.Name(), v.Str(), e.Flow.Src.IP.String(), n.verb))
 			return
 		}
 	}
@@ -64,7 +72,7 @@ func (t *Table) match(e *event.Event, address, domain *correlator.Rule, emit fun
 		for _, x := range v.List() {
 			a, _ := x.IP()
 			if ind, ok := t.lookupValid(a); ok {
-				emit(signal(domain, e, ind, resolved.Name(), a.String(), e.Flow.Src.IP.String(), "was told the address"))
+				emit(signal(r.name, e, ind, resolved.Name(), a.String(), e.Flow.Src.IP.String(), "was told the address"))
 				return
 			}
 		}
