@@ -21,6 +21,7 @@ const (
 	countOverflows
 	countConflicts
 	countParserErrors
+	countFragments
 	countARPRepeats
 	countClockJumps
 	countDropped
@@ -50,7 +51,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countDecoded:       {"decoded", "Packets whose headers were read, waiting fragments included."},
 		countFiltered:      {"filtered", "Packets that the capture filter left out."},
 		countEvents:        {"events", "Events made, ledger events not included."},
-		countFlows:         {"flows", "Flows begun."},
+		countFlows:         {"flows", "Flows that ended."},
 		countEvicted:       {"flows_evicted", "Flows ended early because the flow table was full."},
 		countConversations: {"flows_unparsed", "Flows not parsed because too many were parsed already."},
 		countGaps:          {"stream_gaps", "Stretches of TCP streams that were never captured."},
@@ -58,6 +59,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countOverflows:     {"stream_overflows", "Times that a TCP gap was given up because a bound of memory was reached."},
 		countConflicts:     {"stream_conflicting_bytes", "Bytes of TCP streams that came again with other content."},
 		countParserErrors:  {"parser_errors", "Flows whose parser gave up."},
+		countFragments:     {"fragments_lost", "Fragments, counted as decoded, of datagrams that were never complete."},
 		countARPRepeats:    {"arp_repeats", "ARP messages that repeat another of the last minute, and made no event."},
 		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
 	} {

@@ -119,9 +119,9 @@ func New(cfg Config, open Open, sink Sink) (*Sensor, error) {
 	return &Sensor{cfg: cfg, open: open, sink: sink, errors: map[event.Kind]map[string]uint64{}}, nil
 }
 
-// Run reads the source to its end, or until ctx is done, and publishes every
-// event that comes of it. It returns the source's error, after everything that
-// lies before it was published, or the sink's.
+// Run reads the source to its end, or until ctx is done, which is no error, and
+// publishes every event that comes of it. It returns the source's error, after
+// everything that lies before it was published, or the sink's.
 //
 // A live source must end when ctx does. What was begun is finished and
 // published even then, so the sink is not given ctx's end.

@@ -179,9 +179,10 @@ func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit
 		}
 		line := b[n : n+i]
 		n += i + 1
-		switch string(line) {
-		case "":
+		if bytes.HasPrefix(line, []byte("#")) {
 			continue
+		}
+		switch string(line) {
 		case "BAD":
 			return n, errors.New("bad line")
 		case "BUG":
@@ -460,6 +461,9 @@ func TestWorkers(t *testing.T) {
 				sum := checkLedger(t, events)
 				if sum["seen"] != uint64(len(packets))+7+3 {
 					t.Errorf("%d workers: %d packets seen of %d", workers, sum["seen"], len(packets)+10)
+				}
+				if sum["fragments_lost"] == 0 || sum["dropped.fragment_dropped"] == 0 || sum["dropped.kernel"] != 3 {
+					t.Errorf("fragments or kernel's losses are missing: %v", sum)
 				}
 				if small && (sum["flows_evicted"] == 0 || sum["flows_unparsed"] == 0) {
 					t.Errorf("bounds not reached: %v", sum)
@@ -774,8 +778,8 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 		for range rounds {
 			r.at = r.at.Add(10 * time.Millisecond)
 			for _, c := range calls {
-				c.say("\n")
-				c.hear("\n")
+				c.say("#\n")
+				c.hear("#\n")
 				r.udp(c.a, ap(101, 53), "x")
 			}
 		}
@@ -816,6 +820,42 @@ func BenchmarkSensor(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(packets)), "ns/packet")
+		})
+	}
+}
+
+// BenchmarkSteady is the normal path: connections in order, and datagrams.
+func BenchmarkSteady(b *testing.B) {
+	r := &recorder{at: epoch}
+	var calls []*call
+	for i := range 1000 {
+		calls = append(calls, r.call(ap(byte(i), uint16(5000+i)), ap(100, 7777)))
+		calls[i].say("SHOUT\n")
+	}
+	line := "#" + strings.Repeat(".", 500) + "\n"
+	for range 40 {
+		r.at = r.at.Add(10 * time.Millisecond)
+		for _, c := range calls {
+			c.say(line)
+			c.hear(line)
+			r.udp(c.a, ap(101, 53), line)
+		}
+	}
+	for _, protocols := range [][]proto.Protocol{nil, {shout}} {
+		b.Run(fmt.Sprintf("protocols=%d", len(protocols)), func(b *testing.B) {
+			b.ReportAllocs()
+			cfg := config(1)
+			cfg.Protocols = protocols
+			for b.Loop() {
+				s, err := sensor.New(cfg, play(r.packets), failing{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Run(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(r.packets)), "ns/packet")
 		})
 	}
 }

@@ -32,6 +32,8 @@ type worker struct {
 	accounts []account
 	lost     capture.Counters // of the source, at the last close of the accounts
 	jumps    uint64           // of the clock, likewise
+	refused  uint64           // fragments that the decoder dropped at once, in all shards
+	givenUp  uint64           // fragments given up later, at the last close
 	ledgers  uint64           // minutes closed
 
 	order  uint64 // of what is being made
@@ -109,7 +111,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 	}
 	w.index++
-	w.closeAccounts()
+	w.closeAccounts(true)
 	w.flush(true)
 }
 
@@ -118,7 +120,7 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) advance() bool {
 	if m := w.clock.at / int64(time.Minute); m != w.minute {
 		if w.index > 1 {
-			w.closeAccounts()
+			w.closeAccounts(false)
 		}
 		w.minute = m
 	}
@@ -146,6 +148,9 @@ func (w *worker) advance() bool {
 func (w *worker) handle() {
 	p := &w.packet
 	outcome := w.dec.Decode(p, &w.raw)
+	if outcome == packet.FragmentDropped {
+		w.refused++
+	}
 	n := int(packet.Hash(p) % Shards)
 	sh := w.shards[n]
 	if sh == nil {
@@ -195,7 +200,7 @@ func (w *worker) learn() {
 // closeAccounts ends a minute of the ledger. What the source has lost or left
 // out is counted by the first worker, for the first tap: a source does not
 // know for whom it was.
-func (w *worker) closeAccounts() {
+func (w *worker) closeAccounts(end bool) {
 	w.learn()
 	if w.number == 0 && len(w.accounts) > 0 {
 		a := &w.accounts[0]
@@ -210,6 +215,9 @@ func (w *worker) closeAccounts() {
 		w.lost = c
 		a[countClockJumps] += w.clock.jumps - w.jumps
 		w.jumps = w.clock.jumps
+		lost := w.lostFragments(end)
+		a[countFragments] += lost - w.givenUp
+		w.givenUp = lost
 	}
 	w.enter(stageTime, 0)
 	for i := range w.accounts {
@@ -219,6 +227,21 @@ func (w *worker) closeAccounts() {
 		w.accounts[i] = account{}
 	}
 	w.ledgers++
+}
+
+// lostFragments is how many fragments waited in vain; at the end, those that
+// still wait as well.
+func (w *worker) lostFragments(end bool) uint64 {
+	c := w.dec.Defrag.Counters()
+	var n uint64
+	for _, d := range c.Dropped {
+		n += d
+	}
+	n -= w.refused
+	if end {
+		n += c.Pending
+	}
+	return n
 }
 
 // emit adds an event to the batch. Fields are borrowed.

@@ -24,6 +24,10 @@ const resyncAfter = 3
 // segments cannot use more memory than the bound says.
 const blockCost = 64
 
+// maxBlocks bounds the stretches that one direction keeps, and with them the
+// time that it takes to find a place among them: 512 KiB in full segments.
+const maxBlocks = 512
+
 // Counters are the account of one Half or, summed, of many. Numbers of bytes
 // unless the name says otherwise. Pushed = Delivered + Retransmitted +
 // OutOfWindow + what is still buffered.
@@ -246,7 +250,7 @@ func (h *Half) Push(b *Budget, seq uint32, data []byte) {
 		return
 	}
 	h.insert(b, seq, data)
-	if h.used > b.PerHalf || b.used > b.Total {
+	if h.used > b.PerHalf || b.used > b.Total || len(h.blocks) > maxBlocks {
 		// The stream that needs more pays: its holes are given up.
 		h.Counters.Overflows++
 		h.until(h.blocks[len(h.blocks)-1].end())

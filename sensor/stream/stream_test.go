@@ -254,6 +254,26 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+func TestManySmallBlocks(t *testing.T) {
+	b := &Budget{PerHalf: 1 << 30, Total: 1 << 30}
+	var h Half
+	h.Syn(0)
+	for i := range uint32(10_000) {
+		h.Push(b, 50_000-2*i, []byte("x"))
+		for {
+			if _, ok := h.Next(b); !ok {
+				break
+			}
+		}
+		if len(h.blocks) > maxBlocks {
+			t.Fatalf("%d blocks", len(h.blocks))
+		}
+	}
+	if h.Counters.Overflows == 0 {
+		t.Error("bound never reached")
+	}
+}
+
 // TestDiscard asks that the account of gaps is the same whether or not
 // content is wanted.
 func TestDiscard(t *testing.T) {
