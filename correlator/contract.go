@@ -44,6 +44,9 @@ const DefaultBucket = time.Hour
 // Rule is what stage two and the alert need to know of a rule.
 type Rule struct {
 	event.Rule
+	// Kinds are the kinds of events that the rule is about, for its ledger;
+	// nil: all that its detector sees.
+	Kinds      []event.Kind
 	Severity   int // 1 to 100
 	Techniques []event.Technique
 	// Message is the alert's sentence where the signal's note has none. Both

@@ -47,14 +47,18 @@ type Correlator struct {
 
 	mu    sync.Mutex
 	state *state
+	seen  map[event.Kind]uint64 // events processed
 }
 
-type ruleLedger struct{ signals, alerts atomic.Uint64 }
+type ruleLedger struct {
+	kinds   []event.Kind // nil: all but alerts and ledgers
+	signals atomic.Uint64
+}
 
 // New makes a Correlator with an empty memory.
 func New(cfg Config) (*Correlator, error) {
 	cfg = cfg.withDefaults()
-	c := &Correlator{cfg: cfg, byKind: map[event.Kind][]*Detector{}, ledger: map[*Rule]*ruleLedger{}}
+	c := &Correlator{cfg: cfg, byKind: map[event.Kind][]*Detector{}, ledger: map[*Rule]*ruleLedger{}, seen: map[event.Kind]uint64{}}
 	seen := map[string]string{}
 	for i := range cfg.Detectors {
 		d := &cfg.Detectors[i]
@@ -67,7 +71,10 @@ func New(cfg Config) (*Correlator, error) {
 			}
 			seen[r.ID] = r.Name
 			c.rules = append(c.rules, r)
-			c.ledger[r] = &ruleLedger{}
+			c.ledger[r] = &ruleLedger{kinds: d.Kinds}
+			if r.Kinds != nil {
+				c.ledger[r].kinds = r.Kinds
+			}
 		}
 		for _, k := range d.Kinds {
 			c.byKind[k] = nil
@@ -173,6 +180,9 @@ func (c *Correlator) run(ctx context.Context, batch []event.Event, report bool) 
 	if !report {
 		return nil, nil
 	}
+	for i := range batch {
+		c.seen[batch[i].Kind]++
+	}
 	c.events.Add(uint64(len(batch)))
 	c.signals.Add(uint64(len(signals)))
 	c.late.Add(uint64(late))
@@ -201,6 +211,7 @@ type Stats struct {
 // RuleStats is the ledger of one rule.
 type RuleStats struct {
 	ID, Name string
+	Seen     uint64 // events that it was asked about
 	Signals  uint64 // events that matched
 	Alerts   uint64 // different alerts reported
 }
@@ -212,7 +223,14 @@ func (c *Correlator) Stats() Stats {
 	s := c.state.stats()
 	s.Events, s.Signals, s.Reports, s.Late = c.events.Load(), c.signals.Load(), c.reported.Load(), c.late.Load()
 	for _, r := range c.rules {
-		s.Rules = append(s.Rules, RuleStats{r.ID, r.Name, c.ledger[r].signals.Load(), c.state.alerts[r]})
+		l := c.ledger[r]
+		rs := RuleStats{ID: r.ID, Name: r.Name, Signals: l.signals.Load(), Alerts: c.state.alerts[r]}
+		for kind, n := range c.seen {
+			if slices.Contains(l.kinds, kind) || l.kinds == nil && kind != event.KindLedger && kind != event.KindAlert {
+				rs.Seen += n
+			}
+		}
+		s.Rules = append(s.Rules, rs)
 	}
 	slices.SortFunc(s.Rules, func(a, b RuleStats) int { return cmp.Compare(a.ID, b.ID) })
 	return s

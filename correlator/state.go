@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +49,8 @@ type group struct {
 // A bucket is an alert in the making.
 type bucket struct {
 	start time.Time
-	next  int // signals before this index are counted or have lost their turn
+	id    event.ID // of the alert
+	next  int      // signals before this index are counted or have lost their turn
 	alert alertDraft
 	over  time.Time // latest signal beyond MaxSignals
 	sent  *event.Alert
@@ -364,13 +364,14 @@ func (s *state) report(loud bool) []event.Alert {
 				continue
 			}
 			a := s.alert(g, b)
-			if b.sent != nil && reflect.DeepEqual(*b.sent, a) {
+			if b.sent != nil && sameReport(b.sent, &a) {
 				continue
 			}
 			if b.sent == nil {
 				s.alerts[g.rule]++
 			}
-			b.sent = &a
+			sent := cloneAlert(&a)
+			b.sent = &sent
 			if loud {
 				alerts = append(alerts, cloneAlert(&a))
 			}
@@ -453,7 +454,7 @@ func (s *state) evict(rule *Rule, groups map[string]*group) {
 	}
 }
 
-// alert says what is known of a bucket now.
+// alert says what is known of a bucket now. Its lists are still those of the draft.
 func (s *state) alert(g *group, b *bucket) event.Alert {
 	r, d := g.rule, &b.alert
 	a := event.Alert{
@@ -462,12 +463,15 @@ func (s *state) alert(g *group, b *bucket) event.Alert {
 		Count: d.count, First: d.from, Last: latest(d.to, b.over), Evidence: d.evidence,
 		Explain: d.explain,
 	}
-	h := event.NewHasher()
-	h.Str("alert")
-	h.Str(r.ID)
-	h.Str(g.key)
-	h.Time(b.start)
-	a.ID = h.ID(b.start)
+	if b.id.IsZero() {
+		h := event.NewHasher()
+		h.Str("alert")
+		h.Str(r.ID)
+		h.Str(g.key)
+		h.Time(b.start)
+		b.id = h.ID(b.start)
+	}
+	a.ID = b.id
 	if n := d.first; n != nil {
 		a.Message = cmp.Or(n.Message, a.Message)
 		a.Severity = cmp.Or(n.Severity, a.Severity)
@@ -483,7 +487,16 @@ func (s *state) alert(g *group, b *bucket) event.Alert {
 			}
 		}
 	}
-	return cloneAlert(&a)
+	return a
+}
+
+// sameReport reports whether two reports of an alert say the same.
+func sameReport(a, b *event.Alert) bool {
+	return a.Count == b.Count && a.Severity == b.Severity && a.Loss == b.Loss && a.Message == b.Message &&
+		a.First.Equal(b.First) && a.Last.Equal(b.Last) && a.Indicator == b.Indicator &&
+		slices.Equal(a.Evidence, b.Evidence) && slices.Equal(a.Explain, b.Explain) &&
+		slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Targets, b.Targets) &&
+		slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Users, b.Users) && slices.Equal(a.Sensors, b.Sensors)
 }
 
 func cloneAlert(a *event.Alert) event.Alert {
@@ -497,9 +510,6 @@ func cloneAlert(a *event.Alert) event.Alert {
 
 // sentence fills in what Rule.Message leaves open.
 func sentence(a *event.Alert) string {
-	if !strings.Contains(a.Message, "{") {
-		return a.Message
-	}
 	number := func(n int) string {
 		if n >= event.MaxRelated {
 			return fmt.Sprintf("%d or more", n)
@@ -515,13 +525,32 @@ func sentence(a *event.Alert) string {
 		}
 		return number(len(as)) + " addresses"
 	}
-	return strings.NewReplacer(
-		"{count}", strconv.FormatUint(a.Count, 10),
-		"{sources}", number(len(a.Sources)),
-		"{targets}", number(len(a.Targets)),
-		"{source}", name(a.Sources),
-		"{target}", name(a.Targets),
-	).Replace(a.Message)
+	var b strings.Builder
+	rest := a.Message
+	for {
+		open := strings.IndexByte(rest, '{')
+		end := open + strings.IndexByte(rest[max(open, 0):], '}')
+		if open < 0 || end < open {
+			b.WriteString(rest)
+			return b.String()
+		}
+		b.WriteString(rest[:open])
+		switch word := rest[open+1 : end]; word {
+		case "count":
+			b.WriteString(strconv.FormatUint(a.Count, 10))
+		case "sources":
+			b.WriteString(number(len(a.Sources)))
+		case "targets":
+			b.WriteString(number(len(a.Targets)))
+		case "source":
+			b.WriteString(name(a.Sources))
+		case "target":
+			b.WriteString(name(a.Targets))
+		default:
+			b.WriteString(rest[open : end+1])
+		}
+		rest = rest[end+1:]
+	}
 }
 
 // account takes a sensor's ledger: the share of packets that it did not see in

@@ -270,15 +270,21 @@ func (b *builder) finish(rules []*Rule) {
 		}
 	}
 	used := map[*correlator.Rule]bool{}
-	var mark func(os []*output)
-	mark = func(os []*output) {
+	var mark func(os []*output, kinds []event.Kind)
+	mark = func(os []*output, kinds []event.Kind) {
 		for _, o := range os {
+			switch {
+			case kinds == nil:
+				o.rule.Kinds = nil
+			case o.rule.Kinds != nil || !used[o.rule]:
+				o.rule.Kinds = slices.Compact(slices.Sorted(slices.Values(slices.Concat(o.rule.Kinds, kinds))))
+			}
 			used[o.rule] = true
-			mark(o.then)
+			mark(o.then, kinds)
 		}
 	}
 	for _, c := range b.set.rules {
-		mark(c.out)
+		mark(c.out, c.kinds)
 		for _, o := range c.out {
 			if o.rule.Window == nil {
 				b.set.alerts = append(b.set.alerts, o.rule)
@@ -299,7 +305,6 @@ func (b *builder) finish(rules []*Rule) {
 func (b *builder) plain(r *Rule) *output {
 	c := b.compilers[r]
 	o := &output{rule: b.alertRule(r)}
-	o.rule.Bucket = r.Bucket
 	by := r.GroupBy
 	if r.tocsin["group-by"] == nil {
 		by = []string{"source.ip", "destination.ip"}
