@@ -135,6 +135,7 @@ type side struct {
 type parser struct {
 	done  bool
 	sides [2]side
+	first time.Time  // of the first bytes, if nothing was learned from them yet
 	h     *handshake // nil before anything was learned, and when done
 }
 
@@ -146,6 +147,9 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 	s := &p.sides[dir]
 	if p.h != nil && now.Sub(p.h.at) > maxWait {
 		p.finish(emit)
+	}
+	if p.first.IsZero() {
+		p.first = now
 	}
 	s.left, s.need = 0, 0
 	for n < len(b) {
@@ -216,6 +220,7 @@ func (p *parser) Gap(dir proto.Dir, n int) {
 	}
 	s.begun, s.unaligned = true, true
 	s.left, s.need, s.pending = 0, 0, nil
+	p.first = time.Time{}
 	if p.h != nil {
 		p.h.anomalies |= gap
 	}
@@ -237,10 +242,10 @@ func (p *parser) finish(emit proto.Emit) {
 	p.sides[0].pending, p.sides[1].pending = nil, nil
 }
 
-// facts returns the handshake, begun now if it was not.
-func (p *parser) facts(now time.Time) *handshake {
+// facts returns the handshake, begun with the first bytes if it was not.
+func (p *parser) facts() *handshake {
 	if p.h == nil {
-		p.h = &handshake{at: now}
+		p.h = &handshake{at: p.first}
 	}
 	return p.h
 }
@@ -263,7 +268,7 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, emit p
 		if len(b) != 2 || p.encrypted(s) {
 			return nil
 		}
-		h := p.facts(now)
+		h := p.facts()
 		h.alert(b[1])
 		if b[0] == 2 { // fatal
 			p.finish(emit)
@@ -282,7 +287,7 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, emit p
 		// RFC 6520 section 4: a length beyond the message is CVE-2014-0160.
 		const request, overhead = 1, 3
 		if len(b) >= overhead && !p.encrypted(s) && b[0] == request && int(binary.BigEndian.Uint16(b[1:])) > len(b)-overhead {
-			p.facts(now).anomalies |= heartbeat
+			p.facts().anomalies |= heartbeat
 		}
 	}
 	return nil
@@ -313,7 +318,7 @@ func (p *parser) handshake(dir proto.Dir, b []byte, now time.Time, emit proto.Em
 		size := 4 + u24(whole[1:])
 		if size > maxMessage {
 			// Nothing that is of interest is so long.
-			p.facts(now).anomalies |= malformed
+			p.facts().anomalies |= malformed
 			s.unaligned, s.pending = true, nil
 			return nil
 		}
@@ -336,7 +341,7 @@ func (p *parser) handshake(dir proto.Dir, b []byte, now time.Time, emit proto.Em
 func (p *parser) message(dir proto.Dir, typ byte, b []byte, now time.Time) error {
 	switch typ {
 	case msgClientHello:
-		h := p.facts(now)
+		h := p.facts()
 		if h.server.seen && h.server.dir == dir {
 			return errRoles
 		}
@@ -345,7 +350,7 @@ func (p *parser) message(dir proto.Dir, typ byte, b []byte, now time.Time) error
 			h.takeClientHello(b)
 		}
 	case msgServerHello:
-		h := p.facts(now)
+		h := p.facts()
 		if h.client.seen && h.client.dir == dir {
 			return errRoles
 		}
@@ -354,12 +359,12 @@ func (p *parser) message(dir proto.Dir, typ byte, b []byte, now time.Time) error
 			h.takeServerHello(b, now)
 		}
 	case msgCertificate:
-		if h := p.facts(now); h.server.seen && h.server.version != version13 {
+		if h := p.facts(); h.server.seen && h.server.version != version13 {
 			h.certificates(dir == h.server.dir, b)
 		}
 	case msgServerKeyExchange:
 		// RFC 8422 section 5.4: a named curve begins the parameters.
-		if h := p.facts(now); len(b) >= 3 && b[0] == 3 && h.server.group == 0 {
+		if h := p.facts(); len(b) >= 3 && b[0] == 3 && h.server.group == 0 {
 			h.server.group = binary.BigEndian.Uint16(b[1:])
 		}
 	}
@@ -380,7 +385,7 @@ func (p *parser) ssl2(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (
 	}
 	s := &p.sides[dir]
 	s.begun = true
-	h := p.facts(now)
+	h := p.facts()
 	h.anomalies |= ssl2Hello
 	if m.client {
 		h.client.seen, h.client.dir, h.client.version = true, dir, m.version
