@@ -38,7 +38,7 @@ type conversation struct {
 
 // talkSide is one direction of a conversation.
 type talkSide struct {
-	half    stream.Half
+	half    *stream.Half // nil over UDP
 	pending stream.Pending
 	maybe   uint64 // protocols that this side's first bytes may still be
 	skipped int    // bytes that no protocol wanted while the other side was waited for
@@ -67,9 +67,13 @@ func (c *conversation) begin(cfg *Config, r *flow.Record) {
 			candidates |= 1 << i
 		}
 	}
+	if transport == proto.TCP && c.sides[0].half == nil {
+		halves := new([2]stream.Half)
+		c.sides[0].half, c.sides[1].half = &halves[0], &halves[1]
+	}
 	for s := range c.sides {
 		c.sides[s].maybe = candidates
-		if first, ok := r.SYN(s); ok {
+		if first, ok := r.SYN(s); ok && transport == proto.TCP {
 			c.sides[s].half.Syn(first - 1)
 		}
 	}
@@ -83,7 +87,9 @@ func (c *conversation) close(b *stream.Budget) {
 	old := c.sides
 	*c = conversation{}
 	for s := range old {
-		old[s].half.Close(b)
+		if old[s].half != nil {
+			old[s].half.Close(b)
+		}
 		old[s].pending.Reset()
 		c.sides[s].half, c.sides[s].pending = old[s].half, old[s].pending
 	}
@@ -93,13 +99,18 @@ func (c *conversation) close(b *stream.Budget) {
 func (c *conversation) ignore() {
 	c.phase, c.parser = ignoring, nil
 	for s := range c.sides {
-		c.sides[s].half.Discard = true
+		if c.sides[s].half != nil {
+			c.sides[s].half.Discard = true
+		}
 		c.sides[s].pending = stream.Pending{}
 	}
 }
 
 // fields appends what a flow event says of the streams.
 func (c *conversation) fields(r *flow.Record, fs []event.Field) []event.Field {
+	if r.Transport() != packet.ProtoTCP {
+		return fs
+	}
 	set := func(name string, n uint64) {
 		if n > 0 {
 			fs = append(fs, event.Field{Name: name, Value: event.Uint(n)})
@@ -122,7 +133,6 @@ func (sh *shard) tcp(r *flow.Record, side int, p *packet.Packet) {
 			return // where streams begin, the record remembers
 		}
 		if c = sh.converse(r); c == nil {
-			r.Unparsed = true
 			return
 		}
 	}
@@ -136,7 +146,7 @@ func (sh *shard) tcp(r *flow.Record, side int, p *packet.Packet) {
 			r.Gap(side ^ 1)
 		}
 	}
-	half := &c.sides[side].half
+	half := c.sides[side].half
 	seq := p.TCP.Seq
 	if p.TCP.Flags&packet.SYN != 0 {
 		half.Syn(seq)
@@ -295,17 +305,17 @@ func (sh *shard) fail(c *conversation, r *flow.Record, cause string) {
 
 // udp takes a datagram into its conversation.
 func (sh *shard) udp(r *flow.Record, side int, p *packet.Packet) {
-	if p.PayloadLen == 0 {
+	if p.PayloadLen == 0 || r.Mark == ignored {
 		return
 	}
 	c := sh.talkOf(r)
 	if c == nil {
 		if c = sh.converse(r); c == nil {
-			r.Unparsed = true
 			return
 		}
 	}
 	if c.phase == ignoring {
+		sh.ignoreDatagrams(c, r)
 		return
 	}
 	sh.talk, sh.record = c, r
@@ -318,7 +328,7 @@ func (sh *shard) udp(r *flow.Record, side int, p *packet.Packet) {
 		c.sides[side].maybe = all
 		if found < 0 {
 			if c.datagrams++; c.datagrams >= maxDatagrams {
-				c.ignore()
+				sh.ignoreDatagrams(c, r)
 			}
 			return
 		}
@@ -330,6 +340,15 @@ func (sh *shard) udp(r *flow.Record, side int, p *packet.Packet) {
 	}
 	if _, cause := sh.call(c, r.Dir(side), p.Payload, p.Time); cause != "" {
 		sh.fail(c, r, cause)
+	}
+}
+
+// ignoreDatagrams frees a conversation of no protocol: unlike that of a stream,
+// it has nothing more to tell.
+func (sh *shard) ignoreDatagrams(c *conversation, r *flow.Record) {
+	if c.service == "" {
+		r.Mark = ignored
+		sh.forget(c, r)
 	}
 }
 

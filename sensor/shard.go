@@ -71,6 +71,12 @@ func (sh *shard) ip(p *packet.Packet) {
 	}
 }
 
+// Marks on records.
+const (
+	unparsed = 1 + iota // there were too many conversations
+	ignored             // the datagrams are of no protocol
+)
+
 // converse returns the conversation of a flow, and begins it if need be. It
 // returns nil if there are too many.
 func (sh *shard) converse(r *flow.Record) *conversation {
@@ -81,6 +87,7 @@ func (sh *shard) converse(r *flow.Record) *conversation {
 		return c
 	}
 	if sh.talking >= sh.w.cfg.MaxConversations/Shards {
+		r.Mark = unparsed
 		return nil
 	}
 	var c *conversation
@@ -115,7 +122,7 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 		if why == flow.Evicted {
 			a[countEvicted]++
 		}
-		if c == nil && r.Unparsed {
+		if r.Mark == unparsed {
 			a[countConversations]++
 		}
 	}
@@ -130,12 +137,17 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(&e, r, uint64(r.Reports))
 	if why != flow.Active && c != nil {
-		c.close(&sh.budget)
-		sh.talks[r.Slot] = nil
-		sh.talking--
-		if len(sh.idle) < maxIdle {
-			sh.idle = append(sh.idle, c)
-		}
+		sh.forget(c, r)
+	}
+}
+
+// forget ends a conversation, not its flow.
+func (sh *shard) forget(c *conversation, r *flow.Record) {
+	c.close(&sh.budget)
+	sh.talks[r.Slot] = nil
+	sh.talking--
+	if len(sh.idle) < maxIdle {
+		sh.idle = append(sh.idle, c)
 	}
 }
 

@@ -148,8 +148,8 @@ type Record struct {
 	// Generation tells flows of the same ends apart that began in the same
 	// nanosecond of a coarse clock: how many came directly before.
 	Generation uint32
-	// Unparsed is the caller's, for flows whose content was not looked at.
-	Unparsed bool
+	// Mark is the caller's, zero at first.
+	Mark uint8
 
 	key        key
 	orig       uint8 // which side is the originator
