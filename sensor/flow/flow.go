@@ -141,6 +141,29 @@ const maxHistory = 28
 // Record is one flow. It belongs to its Table and is valid until the table has
 // reported its end.
 type Record struct {
+	// What every packet looks at comes first, so that it shares cache lines.
+	key        key
+	orig       uint8 // which side is the originator
+	closed     bool
+	used       bool
+	historyLen uint8
+	// Mark is the caller's, zero at first.
+	Mark uint8
+
+	now   int64 // last packet, on the table's clock
+	last  int64 // last packet, nanoseconds since 1970
+	sides [2]side
+
+	start     int64  // first packet, nanoseconds since 1970
+	firstTick int64  // first packet, on the table's clock
+	closedAt  int64  // on the table's clock
+	active    int64  // when the next interim report is due
+	reported  uint64 // packets in the last interim report
+	due       int64  // second in whose wheel slot it is
+	prev      uint32 // in the wheel slot: slot plus one
+	next      uint32 // likewise, or in the free list
+	hash      uint32
+
 	// Slot is a small number that no other live flow of the table has.
 	Slot uint32
 	// Reports is how many interim reports were made.
@@ -148,25 +171,7 @@ type Record struct {
 	// Generation tells flows of the same ends apart that began in the same
 	// nanosecond of a coarse clock: how many came directly before.
 	Generation uint32
-	// Mark is the caller's, zero at first.
-	Mark uint8
-
-	key        key
-	orig       uint8 // which side is the originator
-	closed     bool
-	historyLen uint8
 	history    [maxHistory]byte
-	sides      [2]side
-
-	start, last    int64  // first and last packet, nanoseconds since 1970
-	firstTick, now int64  // of the same packets, on the table's clock
-	closedAt       int64  // on the table's clock
-	active         int64  // when the next interim report is due
-	reported       uint64 // packets in the last interim report
-	due            int64  // second in whose wheel slot it is
-	prev, next     uint32 // in the wheel slot, or free list: slot plus one
-	hash           uint32
-	used           bool
 }
 
 // Dir is the direction of what the given side sends.
