@@ -45,7 +45,9 @@ class Lab:
         return random.Random(f"{self.name} {purpose}")
 
     def command(self, host, argv):
-        return ["ip", "netns", "exec", network.namespace(host), "env", f"PYTHONPATH={RUN}/site", *argv]
+        # Mailers and others tell the world the name of the machine, so each host has one of its own.
+        return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, "ip", "netns", "exec",
+                network.namespace(host), "env", f"PYTHONPATH={RUN}/site", *argv]
 
     def run(self, host, argv, input=None, timeout=120):
         """Runs a program on a host and waits. Its failure is normal traffic too, so it is returned, not raised."""

