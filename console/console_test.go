@@ -200,6 +200,46 @@ func TestSearchPagesThroughAll(t *testing.T) {
 	}
 }
 
+func TestAlertsPageByTheirTime(t *testing.T) {
+	f := newFixture(t)
+	// IDs in the opposite order of the times, as buckets of rules may make
+	// them, and two alerts of one nanosecond.
+	h := event.NewHasher()
+	var more []event.Alert
+	for i := range 20 {
+		a := f.alerts[0]
+		h.Reset()
+		h.Uint(uint64(i))
+		a.ID = h.ID(start.Add(-time.Duration(i) * time.Hour))
+		a.First = start.Add(time.Duration(i/2) * time.Minute)
+		more = append(more, a)
+	}
+	if err := f.store.Put(t.Context(), nil, more); err != nil {
+		t.Fatal(err)
+	}
+	for _, order := range []string{"asc", "desc"} {
+		seen := map[event.ID]bool{}
+		var last time.Time
+		for cursor, more := "", true; more; {
+			p := get[listed](t, f, "/api/v1/alerts?limit=3&order="+order+"&cursor="+cursor)
+			for _, r := range p.Items {
+				e := decode(t, r)
+				if !last.IsZero() && (order == "asc" && e.Time.Before(last) || order == "desc" && e.Time.After(last)) {
+					t.Errorf("%s: %v after %v", order, e.Time, last)
+				}
+				if last = e.Time; seen[e.ID] {
+					t.Errorf("%s: %v twice", order, e.ID)
+				}
+				seen[e.ID] = true
+			}
+			cursor, more = p.Next, p.Next != ""
+		}
+		if len(seen) != 25 {
+			t.Errorf("%s: %d alerts, want 25", order, len(seen))
+		}
+	}
+}
+
 func TestSearchAsks(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range []struct {

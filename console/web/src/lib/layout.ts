@@ -17,6 +17,7 @@ export interface Edge {
   d: string;
   labelX: number;
   labelY: number;
+  anchor: 'middle' | 'start' | 'end';
 }
 export interface Layout {
   width: number;
@@ -27,7 +28,7 @@ export interface Layout {
 
 export const nodeWidth = 168;
 export const nodeHeight = 58;
-const gapX = 150;
+const gapX = 190;
 const gapY = 46;
 const margin = 20;
 
@@ -93,25 +94,30 @@ export function layout(t: Pick<Trace, 'path' | 'branches' | 'origin'>): Layout {
 }
 
 /** The nth edge between two nodes; the first is the straightest. */
-function curve(a: Placed, b: Placed, nth: number): { d: string; labelX: number; labelY: number } {
+function curve(a: Placed, b: Placed, nth: number): Pick<Edge, 'd' | 'labelX' | 'labelY' | 'anchor'> {
   const mid = nodeHeight / 2;
+  if (a === b) {
+    const [x, y] = [a.x + nodeWidth, a.y + mid];
+    return { d: `M${x} ${y - 12} C${x + 40} ${y - 26} ${x + 40} ${y + 26} ${x + 5} ${y + 12}`, labelX: x + 36, labelY: y - 4, anchor: 'start' };
+  }
   if (a.x < b.x) {
-    const shift = Math.min(nth * 7, mid - 6);
-    const [x1, y1, x2, y2] = [a.x + nodeWidth, a.y + mid + shift, b.x - 5, b.y + mid + shift];
-    const bend = Math.max(30, (x2 - x1) / 2);
-    const sag = nth * 50;
-    // The label stands in the first gap, where no node can be in its way.
-    const labelY = (y1 + y2) / 2 + sag * 0.75 - (y1 === y2 ? 7 : 4);
-    return { d: `M${x1} ${y1} C${x1 + bend} ${y1 + sag} ${x2 - bend} ${y2 + sag} ${x2} ${y2}`, labelX: x1 + gapX / 2, labelY };
+    // Edges leave a node as one trunk and turn early, so that the label stands
+    // by the target on a stretch that is the edge's own.
+    const [x1, y1, x2, y2] = [a.x + nodeWidth, a.y + mid, b.x - 5, b.y + mid + (nth === 0 ? 0 : 6)];
+    if (y1 === y2) return { d: `M${x1} ${y1} L${x2} ${y2}`, labelX: (x1 + x2) / 2, labelY: y1 - 7, anchor: 'middle' };
+    const turn = x2 - gapX + 5 + 58; // in the gap before the target, however far the source
+    const low = y2 + nth * 44;
+    const end = nth === 0 ? `L${x2} ${y2}` : `L${x2 - 40} ${low} Q${x2 - 8} ${low} ${x2} ${y2 + 8}`;
+    return { d: `M${x1} ${y1} C${turn - 20} ${y1} ${turn - 44} ${low} ${turn} ${low} ${end}`, labelX: x2 - 12, labelY: low - 7, anchor: 'end' };
   }
   if (a.x === b.x) {
     // One above the other: around the right side.
-    const [x, y1, y2, out] = [a.x + nodeWidth, a.y + mid, b.y + mid, 44 + nth * 22];
-    return { d: `M${x} ${y1} C${x + out} ${y1} ${x + out} ${y2} ${x + 5} ${y2}`, labelX: x + out * 0.75, labelY: (y1 + y2) / 2 };
+    const [x, y1, y2, out] = [a.x + nodeWidth, a.y + mid, b.y + mid, 30 + nth * 16];
+    return { d: `M${x} ${y1} C${x + out} ${y1} ${x + out} ${y2} ${x + 5} ${y2}`, labelX: x + out * 0.75 + 6, labelY: y2 - 14, anchor: 'start' };
   }
   // Backwards: below both, where the branches leave room.
   const [x1, x2] = [a.x + nodeWidth / 2 + nth * 14, b.x + nodeWidth / 2 + nth * 14];
   const [y1, y2] = [a.y + nodeHeight, b.y + nodeHeight];
   const low = Math.max(y1, y2) + 40 + nth * 16;
-  return { d: `M${x1} ${y1} C${x1} ${low} ${x2} ${low} ${x2} ${y2 + 5}`, labelX: (x1 + x2) / 2, labelY: low - 12 };
+  return { d: `M${x1} ${y1} C${x1} ${low} ${x2} ${low} ${x2} ${y2 + 5}`, labelX: (x1 + x2) / 2, labelY: low - 12, anchor: 'middle' };
 }

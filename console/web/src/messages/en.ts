@@ -168,7 +168,7 @@ export const en = {
   'trace.none': 'nothing',
   'trace.evidence': 'Evidence',
   'trace.evidenceMore': '{n} more',
-  'trace.flows': '{n} flows, {bytes}',
+  'trace.flows': 'flows: {n}, {bytes}',
   'trace.seenBy': 'Seen by {sensors}',
   'trace.back': 'Back to the alert',
   'trace.ask': 'Address or alert to trace',
