@@ -139,10 +139,13 @@ func (s *Sensor) Run(ctx context.Context) error {
 	}
 	m := newMerger(workers, s.sink, s.account)
 	var running sync.WaitGroup
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	for _, w := range workers {
-		running.Go(func() { w.run(ctx) })
+		running.Go(func() { w.run(reading) })
 	}
 	err := m.run(context.WithoutCancel(ctx))
+	stop() // if the sink has failed, nobody wants any more
 	for _, w := range workers {
 		close(w.stop)
 	}

@@ -763,6 +763,20 @@ func TestLive(t *testing.T) {
 	if sink.n > 0 {
 		t.Errorf("%d flows missing", sink.n)
 	}
+
+	// Of a sink that fails, a source that goes on for ever is stopped.
+	full := errors.New("disk full")
+	ctx, cancel = context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	s, err = sensor.New(cfg, func(int) (capture.Source, error) {
+		return &radio{tape: tape{packets: r.packets}, ctx: ctx}, nil
+	}, failing{full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(ctx); !errors.Is(err, full) || ctx.Err() != nil {
+		t.Errorf("error %v, context %v", err, ctx.Err())
+	}
 }
 
 // TestSteadyStateDoesNotAllocate reads twice as many packets of the same
