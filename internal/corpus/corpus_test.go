@@ -159,7 +159,11 @@ func compareCase(r *report, c *testCase, corpus string, look func(string, bool) 
 		}
 		r.cases[o.name]++
 		// Without -C, Zeek leaves out packets with wrong checksums.
-		o.compare(r, c, look(c.Pcap, c.Command != "" && !strings.Contains(c.Command, " -C")))
+		s := look(c.Pcap, c.Command != "" && !strings.Contains(c.Command, " -C"))
+		o.compare(r, c, s)
+		if _, ok := c.Expect.Logs["modbus_detailed.log"]; ok {
+			compareModbusRows(r, o.name, c, s, corpus)
+		}
 		return
 	}
 	r.compare("?", c.ID, "oracle", "not known", c.Oracle, "oracle")

@@ -60,9 +60,9 @@ type seen struct {
 	methods    counts // of HTTP requests
 	statuses   counts // of HTTP responses
 	ja3        counts
-	ja4        map[string]counts // by the client's and the server's address and port
-	modbusPDUs counts            // messages by function code, without the exception bit
-	modbusRows counts            // messages by the name that Zeek gives the function
+	ja4        map[string]counts      // by the client's and the server's address and port
+	modbusPDUs counts                 // messages by function code, without the exception bit
+	modbus     map[string]transaction // by transaction and unit
 	sshBanners counts
 	sshSuccess counts // "T", "F", "-"
 	serverName counts
@@ -121,6 +121,8 @@ func (s *seen) note(e *event.Event) {
 		}
 		s.sshSuccess[result]++
 	case "modbus":
+		key, x := transactionOf(e)
+		s.modbus[key] = x
 		messages := 0
 		_, both := e.Lookup(latency)
 		_, answered := e.Lookup(status)
@@ -208,7 +210,7 @@ func digest(t *testing.T, path string, workers int) (o output) {
 func read(path string, dropBadChecksums bool) *seen {
 	s := &seen{
 		rows: counts{}, dnsFlags: counts{}, methods: counts{}, statuses: counts{}, ja3: counts{}, ja4: map[string]counts{},
-		modbusPDUs: counts{}, sshBanners: counts{}, sshSuccess: counts{}, serverName: counts{},
+		modbusPDUs: counts{}, modbus: map[string]transaction{}, sshBanners: counts{}, sshSuccess: counts{}, serverName: counts{},
 	}
 	cfg := sensor.DefaultConfig()
 	cfg.Protocols = all.Protocols()
