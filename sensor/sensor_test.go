@@ -501,6 +501,48 @@ func firstDifference(got, want []string) string {
 	return fmt.Sprintf("%d and %d events", len(got), len(want))
 }
 
+// TestScenarioWorkers reads the project's own recordings, all taps together,
+// with all protocols and different numbers of workers.
+func TestScenarioWorkers(t *testing.T) {
+	scenarios, err := filepath.Glob(filepath.Join("..", "testdata", "scenarios", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range scenarios {
+		taps, err := filepath.Glob(filepath.Join(dir, "*.pcap*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(taps) == 0 {
+			continue
+		}
+		var want []string
+		for _, workers := range []int{1, 3} {
+			cfg := sensor.DefaultConfig()
+			cfg.Workers, cfg.Protocols = workers, all.Protocols()
+			got, s, events, err := listen(t, cfg, func(int) (capture.Source, error) { return file.Open(taps...) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum := checkLedger(t, events); sum["decoded"] == 0 || sum["stream_overflows"] > 0 || sum["clock_jumps"] > 0 {
+				t.Errorf("%s: ledger %v", dir, sum)
+			}
+			for kind, causes := range s.Counters().ParserErrors {
+				if causes["panic"] > 0 {
+					t.Errorf("%s: %s panics", dir, kind)
+				}
+			}
+			if want == nil {
+				want = got
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %s", dir, firstDifference(got, want))
+			}
+		}
+		t.Logf("%s: %d events", dir, len(want))
+	}
+}
+
 // TestCorpusWorkers reads foreign captures with all protocols and 1 and 4
 // workers.
 func TestCorpusWorkers(t *testing.T) {
