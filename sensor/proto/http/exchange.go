@@ -63,11 +63,12 @@ const (
 	badLength
 	badChunk
 	conflictingHost
+	badRequest
 )
 
 var anomalyNames = [...]string{
 	"unsolicited_response", "no_response", "gap", "long_line", "bad_header", "folded_header",
-	"conflicting_length", "bad_length", "bad_chunk", "conflicting_host",
+	"conflicting_length", "bad_length", "bad_chunk", "conflicting_host", "bad_request_line",
 }
 
 // request takes what the start line says.
@@ -353,7 +354,7 @@ func (x *exchange) emit(emit proto.Emit) {
 	}
 	str("tocsin.http.upgrade", x.upgrade)
 	switch version {
-	case 0: // beyond the cut of an overlong start line
+	case 0: // none that can be read
 	case '0':
 		add("http.version", event.Str("1.0"))
 	case '1':

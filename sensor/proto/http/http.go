@@ -67,6 +67,9 @@ func probe(_ proto.Dir, b []byte) proto.Verdict {
 	if _, ok := parseRequestLine(line); ok {
 		return proto.Yes
 	}
+	if _, ok := parseBadRequestLine(line); ok {
+		return proto.Yes
+	}
 	return proto.No
 }
 
@@ -141,6 +144,17 @@ func parseRequestLine(line []byte) (r requestLine, ok bool) {
 		return r, false
 	}
 	return requestLine{line[:i], line[i+1 : j], version[0]}, true
+}
+
+// parseBadRequestLine reads a request line without a right version, as scanners
+// send and HTTP/0.9 had: a method that is known, and something of HTTP after it.
+func parseBadRequestLine(line []byte) (r requestLine, ok bool) {
+	method, target, _ := bytes.Cut(line, space)
+	target = bytes.TrimSpace(target)
+	if !knownMethod(method) || !bytes.HasPrefix(target, []byte("/")) && !bytes.Contains(target, httpVersion) {
+		return r, false
+	}
+	return requestLine{method: method, target: target}, true
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

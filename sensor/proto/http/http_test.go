@@ -20,7 +20,7 @@ import (
 
 func cases(t testing.TB) (cases []prototest.Case) {
 	for _, c := range []prototest.Case{
-		{Name: "get", Recovers: true, Allocs: 30},
+		{Name: "get", Recovers: true, Allocs: 18},
 		{Name: "pipelined", Recovers: true},
 		{Name: "chunked"}, // its last response has no end but the connection's
 		{Name: "connect"},
@@ -28,6 +28,7 @@ func cases(t testing.TB) (cases []prototest.Case) {
 		{Name: "secrets", Recovers: true},
 		{Name: "odd"},
 		{Name: "midstream"},
+		{Name: "bad_request"},
 	} {
 		c.Pieces = prototest.Load(t, "testdata/"+c.Name+".txt")
 		cases = append(cases, c)

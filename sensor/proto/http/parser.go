@@ -205,6 +205,7 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 	var is role
 	status, ok := parseStatusLine(line)
 	var request requestLine
+	bad := false
 	switch {
 	case ok:
 		is = responses
@@ -213,6 +214,9 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 			// The version lies beyond what is kept of the line.
 			request.method, request.target, ok = bytes.Cut(line, space)
 			ok = ok && knownMethod(request.method)
+		} else if !ok {
+			request, ok = parseBadRequestLine(line)
+			bad = ok
 		}
 		if ok {
 			is = requests
@@ -236,6 +240,9 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 	}
 	if !whole {
 		s.x.anomalies |= longLine
+	}
+	if bad {
+		s.x.anomalies |= badRequest
 	}
 	s.begun = time.Time{}
 	return nil
