@@ -103,8 +103,11 @@ type Signal struct {
 	Value  event.Value // what the window's judge counts or adds up; a list is several
 	Note   *Note       // nil if there is nothing to say
 	// Then are signals that come to be when this one's window holds: of a
-	// correlation over correlations.
+	// correlation over correlations. An alert of theirs takes its events from
+	// that window, too.
 	Then []Signal
+
+	from *group // whose window released it
 }
 
 // Note is what an alert says of a signal beyond its addresses. It may be shared

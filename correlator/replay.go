@@ -23,11 +23,15 @@ const maxLine = 4 << 20
 // alerts as they stand at the end, sorted by ID. An event without event.id gets
 // one from its line.
 func Replay(cfg Config, schema *event.Schema, lines io.Reader) ([]event.Alert, error) {
-	c, err := New(cfg)
+	events, err := readLines(schema, lines)
 	if err != nil {
 		return nil, err
 	}
-	var all Alerts
+	return replay(cfg, events)
+}
+
+func readLines(schema *event.Schema, lines io.Reader) ([]event.Event, error) {
+	var events []event.Event
 	sc := bufio.NewScanner(lines)
 	sc.Buffer(nil, maxLine)
 	h := event.NewHasher()
@@ -36,26 +40,35 @@ func Replay(cfg Config, schema *event.Schema, lines io.Reader) ([]event.Alert, e
 		if len(line) == 0 {
 			continue
 		}
-		batch := make([]event.Event, 1)
-		if err := schema.Decode(line, &batch[0]); err != nil {
+		var e event.Event
+		if err := schema.Decode(line, &e); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		if batch[0].Time.IsZero() || batch[0].Kind == "" {
+		if e.Time.IsZero() || e.Kind == "" {
 			return nil, fmt.Errorf("line %d: an event needs @timestamp and event.dataset", n)
 		}
-		if batch[0].ID.IsZero() {
+		if e.ID.IsZero() {
 			h.Reset()
 			h.Bytes(line)
-			batch[0].ID = h.ID(batch[0].Time)
+			e.ID = h.ID(e.Time)
 		}
+		events = append(events, e)
+	}
+	return events, sc.Err()
+}
+
+func replay(cfg Config, events []event.Event) ([]event.Alert, error) {
+	c, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var all Alerts
+	for batch := range slices.Chunk(events, 256) {
 		alerts, err := c.Process(context.Background(), batch)
 		if err != nil {
 			return nil, err
 		}
 		all.Add(alerts)
-	}
-	if err := sc.Err(); err != nil {
-		return nil, err
 	}
 	all.Add(c.Flush())
 	return all.Sorted(), nil
@@ -95,48 +108,57 @@ const (
 )
 
 // TestRule checks the rules in cfg against the events in a folder: FiresFile
-// must make an alert of every rule that makes alerts, and QuietFile none.
+// must make an alert of every rule that makes alerts, the evidence of each must
+// make that alert again by itself, and QuietFile must make none.
 func TestRule(cfg Config, schema *event.Schema, fsys fs.FS, dir string) error {
 	var errs []error
-	run := func(name string) []event.Alert {
-		data, err := fs.ReadFile(fsys, path.Join(dir, name))
+	run := func(name string) ([]event.Event, []event.Alert) {
+		name = path.Join(dir, name)
+		f, err := fsys.Open(name)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w; a rule has events that fire it and events that do not", path.Join(dir, name), err))
-			return nil
+			errs = append(errs, fmt.Errorf("%w; a rule has events that fire it and events that do not", err))
+			return nil, nil
 		}
-		alerts, err := Replay(cfg, schema, bytes.NewReader(data))
+		defer f.Close()
+		events, err := readLines(schema, f)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", path.Join(dir, name), err))
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			return nil, nil
 		}
-		return alerts
+		alerts, err := replay(cfg, events)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		return events, alerts
 	}
-	before := len(errs)
-	fired := map[string]bool{}
-	for _, a := range run(FiresFile) {
-		fired[a.Rule.ID] = true
-	}
-	if len(errs) == before {
+	events, alerts := run(FiresFile)
+	if len(errs) == 0 {
 		for _, d := range cfg.Detectors {
 			for _, r := range d.Rules {
-				if !r.Silent && !fired[r.ID] {
+				if !r.Silent && !slices.ContainsFunc(alerts, func(a event.Alert) bool { return a.Rule.ID == r.ID }) {
 					errs = append(errs, fmt.Errorf("%s: no alert of rule %s %q", path.Join(dir, FiresFile), r.ID, r.Name))
 				}
 			}
 		}
 	}
-	for _, a := range run(QuietFile) {
+	for _, a := range alerts {
+		if a.Count > event.MaxEvidence {
+			continue // the list of its evidence is cut
+		}
+		again, err := replay(cfg, slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool {
+			return !slices.Contains(a.Evidence, e.ID)
+		}))
+		if err != nil || !slices.ContainsFunc(again, func(x event.Alert) bool { return x.ID == a.ID }) {
+			errs = append(errs, fmt.Errorf("%s: rule %s %q does not fire again on the evidence of its alert %s", path.Join(dir, FiresFile), a.Rule.ID, a.Rule.Name, a.ID))
+		}
+	}
+	_, alerts = run(QuietFile)
+	for _, a := range alerts {
 		var why []string
 		for _, x := range a.Explain {
 			why = append(why, fmt.Sprintf("%s %s (%s)", x.Field, x.Predicate, x.Value))
 		}
-		errs = append(errs, fmt.Errorf("%s: rule %s %q fired on event %s: %s", path.Join(dir, QuietFile), a.Rule.ID, a.Rule.Name, firstOf(a.Evidence), strings.Join(why, ", ")))
+		errs = append(errs, fmt.Errorf("%s: rule %s %q fired on event %s: %s", path.Join(dir, QuietFile), a.Rule.ID, a.Rule.Name, a.Evidence[0], strings.Join(why, ", ")))
 	}
 	return errors.Join(errs...)
-}
-
-func firstOf(ids []event.ID) string {
-	if len(ids) == 0 {
-		return "?"
-	}
-	return ids[0].String()
 }

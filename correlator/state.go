@@ -22,10 +22,11 @@ type state struct {
 	groups  map[*Rule]map[string]*group
 	dirty   []*group // to be judged and reported
 	waiting map[*group]bool
-	clock   time.Time // time of the latest event of all
-	judged  time.Time // clock when waiting groups were last looked at
-	swept   time.Time // clock when old memory was last given up
-	ended   bool      // nothing more comes
+	clock   time.Time               // time of the latest event of all
+	judged  time.Time               // clock when waiting groups were last looked at
+	swept   time.Time               // clock when old memory was last given up
+	ended   bool                    // nothing more comes
+	extra   map[*Rule]time.Duration // how much longer a rule's signals serve the windows they released
 	loss    map[string]map[time.Time]float64
 	alerts  map[*Rule]uint64
 
@@ -58,6 +59,7 @@ type bucket struct {
 
 type alertDraft struct {
 	count    uint64
+	seen     map[event.ID]bool // made when events come from several windows
 	first    *Note
 	explain  []event.Explain // of the window, when it first held
 	from, to time.Time
@@ -75,6 +77,7 @@ func newState(cfg Config, rules []*Rule) *state {
 		cfg:     cfg,
 		groups:  map[*Rule]map[string]*group{},
 		waiting: map[*group]bool{},
+		extra:   map[*Rule]time.Duration{},
 		loss:    map[string]map[time.Time]float64{},
 		alerts:  map[*Rule]uint64{},
 	}
@@ -159,7 +162,7 @@ func (s *state) add(sig *Signal) {
 	g.fired = slices.Insert(g.fired, i, false)
 	s.kept++
 	if i < g.at {
-		g.restart()
+		s.restart(g)
 	}
 	s.touch(g)
 }
@@ -172,7 +175,7 @@ func (s *state) drop(g *group, i int) {
 		}
 	}
 	if i < g.at {
-		g.restart()
+		s.restart(g)
 	}
 	g.signals = slices.Delete(g.signals, i, i+1)
 	g.fired = slices.Delete(g.fired, i, i+1)
@@ -224,11 +227,26 @@ func (g *group) bucket(start time.Time) *bucket {
 }
 
 // restart forgets what was concluded: a signal has come or gone in the midst of
-// those that have asked.
-func (g *group) restart() {
+// those that have asked. Alerts that took events from its windows are begun
+// again, too.
+func (s *state) restart(g *group) {
 	g.judge, g.lo, g.at = nil, 0, 0
 	for _, b := range g.buckets {
 		b.next, b.alert = 0, alertDraft{}
+	}
+	for i, fired := range g.fired {
+		if !fired {
+			continue
+		}
+		for j := range g.signals[i].Then {
+			next := &g.signals[i].Then[j]
+			if up := s.groups[next.Rule][next.Group]; up != nil {
+				s.touch(up)
+				if up.at > 0 {
+					s.restart(up)
+				}
+			}
+		}
 	}
 }
 
@@ -287,7 +305,11 @@ func (s *state) release(g *group, i int, holds bool) {
 	g.fired[i] = holds
 	for j := range sig.Then {
 		if holds {
-			s.add(&sig.Then[j])
+			next := sig.Then[j]
+			next.from = g
+			r := next.Rule
+			s.extra[g.rule] = max(s.extra[g.rule], r.span()+r.bucket()+s.extra[r])
+			s.add(&next)
 		} else {
 			s.remove(&sig.Then[j])
 		}
@@ -299,12 +321,36 @@ func (d *alertDraft) absorb(sig *Signal) {
 	if d.count == 0 {
 		d.from, d.first = sig.Time, sig.Note
 	}
-	// An event that matched several parts of a correlation counts once; its
-	// signals are neighbours.
-	if d.count == 0 || d.last != sig.ID {
+	d.to = latest(d.to, sig.Time)
+	if sig.from != nil && d.seen == nil {
+		d.seen = map[event.ID]bool{}
+	}
+	d.take(sig)
+}
+
+// take counts the signal's event, and those of the window that released it.
+func (d *alertDraft) take(sig *Signal) {
+	switch {
+	case d.seen != nil:
+		if !d.seen[sig.ID] {
+			d.seen[sig.ID] = true
+			d.count++
+		}
+	case d.count == 0 || d.last != sig.ID:
+		// An event that matched several parts of a correlation counts once;
+		// its signals are neighbours.
 		d.count++
 	}
-	d.to, d.last = sig.Time, sig.ID
+	d.last = sig.ID
+	if sig.Time.Before(d.from) {
+		d.from = sig.Time
+	}
+	if g := sig.from; g != nil {
+		i, end := g.within(sig.Time.Add(1-g.rule.span()), sig.Time.Add(1))
+		for ; i < end && (g.signals[i].Time.Before(sig.Time) || g.signals[i].ID.Compare(sig.ID) <= 0); i++ {
+			d.take(&g.signals[i])
+		}
+	}
 	d.evidence = insertSorted(d.evidence, sig.ID, event.ID.Compare, event.MaxEvidence)
 	if sig.Source.IsValid() {
 		d.sources = insertSorted(d.sources, sig.Source, netip.Addr.Compare, event.MaxRelated)
@@ -401,14 +447,14 @@ func (s *state) sweep() {
 	s.swept = s.clock
 	for rule, groups := range s.groups {
 		closed := s.clock.Add(-s.cfg.Lateness).Truncate(rule.bucket())
-		cut := closed.Add(-rule.span())
+		cut := closed.Add(-rule.span() - s.extra[rule])
 		for key, g := range groups {
 			n := 0
 			for n < len(g.signals) && !g.signals[n].Time.After(cut) {
 				n++
 			}
 			if rule.Window == nil { // whole buckets only
-				n, _ = g.within(cut, cut)
+				n, _ = g.within(cut.Truncate(rule.bucket()), cut)
 			}
 			if n == len(g.signals) {
 				s.kept -= n

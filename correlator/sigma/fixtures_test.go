@@ -54,7 +54,7 @@ func TestFolders(t *testing.T) {
 		}
 	}
 	f("bad/swapped", "bad/swapped/fires.jsonl: no alert of rule 11111111-0000-4000-8000-000000000001", "bad/swapped/quiet.jsonl: rule", "ics.objects.value > 500 (700)")
-	f("bad/alone", "bad/alone/fires.jsonl: open", "a rule has events that fire it")
+	f("bad/alone", "open bad/alone/fires.jsonl", "a rule has events that fire it")
 	f("bad/broken", "bad/broken/rule.yml:9: detection.write.ics.operatio: no event carries ics.operatio; did you mean ics.operation?")
 	f("bad/json", "bad/json/fires.jsonl: line 1: an event needs @timestamp")
 	if set, errs := Load(fsys, opt); len(errs) == 0 || len(set.Rules) != 1 {

@@ -334,7 +334,9 @@ func (b *builder) links(base, r *Rule, depth int) []*output {
 		}
 		o := &output{rule: b.alerts[u], strict: true}
 		for i, name := range u.Correlation.Rules {
-			if b.named[name] == r && strings.HasPrefix(u.Correlation.Type, "temporal") {
+			// An event that several rules match counts once, but correlations
+			// that come true by the same event are different findings.
+			if b.named[name] == r && (strings.HasPrefix(u.Correlation.Type, "temporal") || r.Correlation != nil) {
 				o.part = i
 			}
 		}
