@@ -18,39 +18,37 @@ import (
 // maxGroups bounds the groups that a count keeps in memory on its way.
 const maxGroups = 1_000_000
 
-// group is one bucket while it is counted. Values are held as a comparable
-// key: event.Value is none.
+// group is one bucket while it is counted.
 type group struct {
 	time  int64
-	value string
+	value int // of counter.values; -1: none is asked for
 }
 
 type counter struct {
 	by     store.By
 	path   query.Path
 	counts map[group]uint64
-	values map[string]event.Value
-	seen   []string
+	index  map[string]int // of values, by type and text: event.Value cannot be compared
+	values []event.Value
+	totals []uint64 // of values, over all of the time
 	key    []byte
-	lone   uint64 // where neither Interval nor Field is asked for
+	seen   []int
+	last   group // the one counted last, and how often: most come in order
+	n      uint64
 }
 
 func newCounter(by store.By) *counter {
-	return &counter{by: by, path: query.ResolvePath(by.Field), counts: map[group]uint64{}, values: map[string]event.Value{}}
+	return &counter{by: by, path: query.ResolvePath(by.Field), counts: map[group]uint64{}, index: map[string]int{}, last: group{value: -1}}
 }
 
 // add counts n events like e at a time.
 func (c *counter) add(e *event.Event, at int64, n uint64) error {
-	var g group
+	g := group{value: -1}
 	if c.by.Interval > 0 {
 		step := int64(c.by.Interval)
 		g.time = floorDiv(at, step) * step
 	}
 	if c.by.Field == "" {
-		if c.by.Interval <= 0 {
-			c.lone += n
-			return nil
-		}
 		return c.count(g, n)
 	}
 	c.seen = c.seen[:0]
@@ -58,18 +56,19 @@ func (c *counter) add(e *event.Event, at int64, n uint64) error {
 	c.path.Values(e, func(v event.Value) bool {
 		c.key = append(c.key[:0], byte(v.Type()))
 		c.key = v.AppendText(c.key)
-		for _, s := range c.seen {
-			if s == string(c.key) {
-				return true
-			}
-		}
-		known, ok := c.values[string(c.key)]
+		i, ok := c.index[string(c.key)]
 		if !ok {
-			known = ownValue(v)
-			c.values[string(c.key)] = known
+			i = len(c.values)
+			c.index[string(c.key)] = i
+			c.values = append(c.values, ownValue(v))
+			c.totals = append(c.totals, 0)
 		}
-		g.value = string(c.key)
-		c.seen = append(c.seen, g.value)
+		if slices.Contains(c.seen, i) {
+			return true
+		}
+		c.seen = append(c.seen, i)
+		c.totals[i] += n
+		g.value = i
 		err = c.count(g, n)
 		return err == nil
 	})
@@ -77,64 +76,83 @@ func (c *counter) add(e *event.Event, at int64, n uint64) error {
 }
 
 func (c *counter) count(g group, n uint64) error {
-	if len(c.counts) >= maxGroups {
-		if _, ok := c.counts[g]; !ok {
-			return fmt.Errorf("more than %d groups: ask for a shorter time, a longer interval or another field", maxGroups)
-		}
+	if g == c.last {
+		c.n += n
+		return nil
 	}
-	c.counts[g] += n
+	c.flush()
+	c.last, c.n = g, n
+	if len(c.counts) > maxGroups {
+		return fmt.Errorf("more than %d groups: ask for a shorter time, a longer interval or another field", maxGroups)
+	}
 	return nil
 }
 
+func (c *counter) flush() {
+	if c.n > 0 {
+		c.counts[c.last] += c.n
+		c.n = 0
+	}
+}
+
 func (c *counter) buckets() []store.Bucket {
+	c.flush()
 	if c.by.Interval <= 0 && c.by.Field == "" {
-		return []store.Bucket{{Count: c.lone}}
+		return []store.Bucket{{Count: c.counts[group{value: -1}]}}
 	}
-	keep := func(string) bool { return true }
-	if c.by.Field != "" {
-		keep = c.top()
-	}
-	buckets := make([]store.Bucket, 0, len(c.counts))
+	keep := c.top()
+	buckets := make([]store.Bucket, 0, min(len(c.counts), 1024))
 	for g, n := range c.counts {
-		if keep(g.value) {
-			b := store.Bucket{Count: n, Value: c.values[g.value]}
-			if c.by.Interval > 0 {
-				b.Time = time.Unix(0, g.time).UTC()
+		b := store.Bucket{Count: n}
+		if g.value >= 0 {
+			if !keep[g.value] {
+				continue
 			}
-			buckets = append(buckets, b)
+			b.Value = c.values[g.value]
 		}
+		if c.by.Interval > 0 {
+			b.Time = time.Unix(0, g.time).UTC()
+		}
+		buckets = append(buckets, b)
 	}
 	slices.SortFunc(buckets, func(a, b store.Bucket) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(b.Count, a.Count), compareValues(a.Value, b.Value))
+		if c := cmp.Or(a.Time.Compare(b.Time), cmp.Compare(b.Count, a.Count)); c != 0 {
+			return c
+		}
+		return compareValues(a.Value, b.Value)
 	})
 	return buckets
 }
 
 // top chooses the values with the highest counts over all of the time.
-func (c *counter) top() func(string) bool {
+func (c *counter) top() []bool {
 	limit := store.MaxBuckets
 	if c.by.Top > 0 {
 		limit = min(limit, c.by.Top)
 	}
-	if len(c.values) <= limit {
-		return func(string) bool { return true }
+	keep := make([]bool, len(c.values))
+	order := make([]int, len(c.values))
+	for i := range order {
+		order[i] = i
 	}
-	totals := map[string]uint64{}
-	for g, n := range c.counts {
-		totals[g.value] += n
+	if len(order) > limit {
+		// Most values are rare and out of question: do not sort those.
+		sorted := slices.Clone(c.totals)
+		slices.Sort(sorted)
+		least := sorted[len(sorted)-limit]
+		order = slices.DeleteFunc(order, func(i int) bool { return c.totals[i] < least })
+		slices.SortFunc(order, func(a, b int) int {
+			if d := cmp.Compare(c.totals[b], c.totals[a]); d != 0 {
+				return d
+			}
+			return compareValues(c.values[a], c.values[b])
+		})
+		order = order[:limit]
 	}
-	order := make([]string, 0, len(totals))
-	for v := range totals {
-		order = append(order, v)
+	for _, i := range order {
+		keep[i] = true
 	}
-	slices.SortFunc(order, func(a, b string) int {
-		return cmp.Or(cmp.Compare(totals[b], totals[a]), compareValues(c.values[a], c.values[b]))
-	})
-	kept := map[string]bool{}
-	for _, v := range order[:limit] {
-		kept[v] = true
-	}
-	return func(v string) bool { return kept[v] }
+	return keep
 }
 
 // Count implements store.Store. Buckets of time begin at multiples of
@@ -194,15 +212,8 @@ func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter
 	if err != nil {
 		return err
 	}
-	want := parts(0)
-	if c.by.Field != "" {
-		want = partsOf(c.by.Field)
-	}
-	if p.Where == nil {
-		// The match reads nothing: let the count read what it needs.
-		p.want = 0
-	}
-	more := want &^ p.want
+	want := partsOf(c.by.Field)
+	var e event.Event
 	for _, m := range metas {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -212,14 +223,14 @@ func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter
 			return err
 		}
 		var fault error
-		p.scan(b, func(i int, e *event.Event) {
+		p.scan(b, func(i int) {
 			if fault != nil {
 				return
 			}
-			if c.by.Field != "" && (more != 0 || p.Where == nil) {
-				b.event(i, e, p.want|want)
+			if c.by.Field != "" {
+				b.event(i, &e, want)
 			}
-			fault = c.add(e, b.time(i), 1)
+			fault = c.add(&e, b.time(i), 1)
 		})
 		if fault != nil {
 			return fault

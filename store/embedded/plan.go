@@ -19,13 +19,11 @@ type plan struct {
 	match    func(*event.Event) bool
 	from, to int64 // nanoseconds, [from, to)
 	may      func(*meta, filter) bool
-	filters  bool  // may looks at the filter
-	want     parts // what match looks at
-	src, dst addressTest
+	filters  bool    // may looks at the filter
+	want     parts   // what match looks at
+	rows     rowTest // true of every row that matches; nil: of all
+	exact    bool    // and of no other
 }
-
-// addressTest is what the address of one side must be for a match; nil: anything.
-type addressTest func(netip.Addr) bool
 
 func nanos(t time.Time, none int64) int64 {
 	switch {
@@ -46,7 +44,7 @@ func (s *Store) plan(tx *sql.Tx, q store.Query) (*plan, error) {
 	b := planner{s: s, tx: tx}
 	p.may = b.may(q.Where)
 	p.filters = b.filters
-	p.src, p.dst = required(q.Where, "source.ip"), required(q.Where, "destination.ip")
+	p.rows, p.exact = rowTests(q.Where)
 	return p, b.err
 }
 
@@ -258,27 +256,6 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(raw)
 	return a
-}
-
-// required finds what a query demands of the address of one side, so that rows
-// can be passed over by one look at a small list.
-func required(n query.Node, field string) addressTest {
-	switch n := n.(type) {
-	case query.And:
-		for _, x := range n {
-			if t := required(x, field); t != nil {
-				return t
-			}
-		}
-	case query.Compare:
-		if n.Field == field {
-			match := query.Compile(query.Compare{Field: "source.ip", Op: n.Op, Value: n.Value})
-			return func(a netip.Addr) bool {
-				return match(&event.Event{Flow: event.Flow{Src: event.Endpoint{IP: a}}})
-			}
-		}
-	}
-	return nil
 }
 
 // wanted says which parts of events a query looks at.

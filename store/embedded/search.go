@@ -120,7 +120,7 @@ func (s *Store) each(ctx context.Context, tx *sql.Tx, p *plan, fn func(*event.Ev
 				return err
 			}
 			metas = metas[1:]
-			rows := p.rows(b, behind)
+			rows := p.matches(b, behind)
 			if p.Desc {
 				slices.Reverse(rows)
 			}
@@ -150,10 +150,10 @@ func (s *Store) each(ctx context.Context, tx *sql.Tx, p *plan, fn func(*event.Ev
 	}
 }
 
-// rows lists the rows of a block that match.
-func (p *plan) rows(b *block, behind func(event.ID) bool) []int {
+// matches lists the rows of a block that match.
+func (p *plan) matches(b *block, behind func(event.ID) bool) []int {
 	rows := make([]int, 0, 16)
-	p.scan(b, func(i int, _ *event.Event) {
+	p.scan(b, func(i int) {
 		if behind(b.ids[i]) {
 			rows = append(rows, i)
 		}
@@ -161,38 +161,25 @@ func (p *plan) rows(b *block, behind func(event.ID) bool) []int {
 	return rows
 }
 
-// scan calls fn with each row that matches, and the event as far as it was read.
-func (p *plan) scan(b *block, fn func(i int, e *event.Event)) {
-	src, dst := addressSet(b, p.src), addressSet(b, p.dst)
+// scan calls fn with each row of a block that matches.
+func (p *plan) scan(b *block, fn func(row int)) {
+	may := func(int) bool { return true }
+	if p.rows != nil {
+		may = p.rows(b)
+	}
 	var e event.Event
 	for i := range b.ids {
-		if src != nil && !src[b.col(colSrcIP)[i]] || dst != nil && !dst[b.col(colDstIP)[i]] {
+		if !may(i) || !p.inTime(b.time(i)) {
 			continue
 		}
-		if t := b.time(i); !p.inTime(t) {
-			continue
-		}
-		if p.Where != nil {
+		if !p.exact {
 			b.event(i, &e, p.want)
 			if !p.match(&e) {
 				continue
 			}
 		}
-		fn(i, &e)
+		fn(i)
 	}
-}
-
-// addressSet answers a test for each address of the block, at its position in
-// the columns.
-func addressSet(b *block, test addressTest) []bool {
-	if test == nil {
-		return nil
-	}
-	set := make([]bool, len(b.addrs)+1)
-	for i, a := range b.addrs {
-		set[i+1] = test(a)
-	}
-	return set
 }
 
 // source is one sorted list that takes part in a merge.

@@ -44,6 +44,8 @@ type Generator struct {
 	n     uint64
 	Step  time.Duration // mean time between events
 	Hosts int           // addresses on either side
+
+	FlowsOnly bool
 }
 
 // NewGenerator makes one that begins at Start.
@@ -81,7 +83,7 @@ func (g *Generator) Event() event.Event {
 	}
 	f.CommunityID = communityID(digest)
 	switch k := r.IntN(10); {
-	case k < 7:
+	case k < 7 || g.FlowsOnly:
 		f.Service = []string{"http", "tls", "", "ssh"}[r.IntN(4)]
 		f.State = []string{"SF", "S0", "REJ", "RSTO"}[r.IntN(4)]
 		f.History = []string{"ShADadFf", "S", "Sr", "ShADadR"}[r.IntN(4)]
