@@ -25,12 +25,16 @@ type Config struct {
 	// MaxSignals bounds the signals remembered per group and bucket; the
 	// earliest stay, later ones only move the alert's end. Default 10,000.
 	MaxSignals int
+	// MaxKept bounds the signals remembered in all, at some 400 bytes each; the
+	// groups whose latest signal is oldest go first. Default 500,000.
+	MaxKept int
 }
 
 func (c Config) withDefaults() Config {
 	c.Lateness = cmp.Or(c.Lateness, 15*time.Minute)
 	c.MaxGroups = cmp.Or(c.MaxGroups, 100_000)
 	c.MaxSignals = cmp.Or(c.MaxSignals, 10_000)
+	c.MaxKept = cmp.Or(c.MaxKept, 500_000)
 	return c
 }
 
@@ -201,7 +205,7 @@ type Stats struct {
 	Signals   uint64 // matches of rules
 	Reports   uint64 // alerts returned, each report of one counted
 	Late      uint64 // signals that came after the memory of their time was given up
-	Evicted   uint64 // groups given up because a rule had too many
+	Evicted   uint64 // groups given up because there were too many, or too many signals
 	Truncated uint64 // signals beyond MaxSignals of a group's bucket
 	Groups    int    // remembered now
 	Kept      int    // signals remembered now

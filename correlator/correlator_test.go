@@ -307,7 +307,12 @@ func TestBounds(t *testing.T) {
 		many = append(many, ev(time.Duration(i)*time.Second, fmt.Sprint("user", i), "a", 1))
 	}
 	_, stats = run(t, correlator.Config{MaxGroups: 50}, many, 1, 1)
-	if stats.Groups > 6*50+1 || stats.Evicted == 0 {
+	if stats.Groups > 5*50+50 || stats.Evicted == 0 {
+		t.Errorf("%+v", stats)
+	}
+
+	_, stats = run(t, correlator.Config{MaxKept: 200}, many, 10, 1)
+	if stats.Kept > 200 || stats.Evicted == 0 {
 		t.Errorf("%+v", stats)
 	}
 

@@ -204,6 +204,14 @@ func (g *group) find(sig *Signal) (int, bool) {
 	return slices.BinarySearchFunc(g.signals, sig, func(x Signal, y *Signal) int { return compareSignals(&x, y) })
 }
 
+// last is the time of the latest signal; zero if all were taken back.
+func (g *group) last() time.Time {
+	if len(g.signals) == 0 {
+		return time.Time{}
+	}
+	return g.signals[len(g.signals)-1].Time
+}
+
 // within returns the range of signals in [from, to).
 func (g *group) within(from, to time.Time) (int, int) {
 	at := func(t time.Time) int {
@@ -436,10 +444,17 @@ func (s *state) flush() []event.Alert {
 // sweep gives up memory that no event within Lateness can need, every Lateness
 // of event time, and groups beyond MaxGroups.
 func (s *state) sweep() {
-	for rule, groups := range s.groups {
+	for _, groups := range s.groups {
 		if len(groups) > s.cfg.MaxGroups {
-			s.evict(rule, groups)
+			s.evict(slices.Collect(maps.Values(groups)), func() bool { return len(groups) <= s.cfg.MaxGroups*9/10 })
 		}
+	}
+	if s.kept > s.cfg.MaxKept {
+		var all []*group
+		for _, groups := range s.groups {
+			all = slices.AppendSeq(all, maps.Values(groups))
+		}
+		s.evict(all, func() bool { return s.kept <= s.cfg.MaxKept*9/10 })
 	}
 	if s.clock.Sub(s.swept) < s.cfg.Lateness {
 		return
@@ -487,15 +502,19 @@ func (s *state) sweep() {
 	}
 }
 
-// evict gives up a tenth of a rule's groups: those whose latest signal is oldest.
-func (s *state) evict(rule *Rule, groups map[string]*group) {
-	all := slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
-		return cmp.Or(a.signals[len(a.signals)-1].Time.Compare(b.signals[len(b.signals)-1].Time), cmp.Compare(a.key, b.key))
+// evict gives up groups, those whose latest signal is oldest first, until there
+// are few enough.
+func (s *state) evict(groups []*group, enough func() bool) {
+	slices.SortFunc(groups, func(a, b *group) int {
+		return cmp.Or(a.last().Compare(b.last()), cmp.Compare(a.rule.ID, b.rule.ID), cmp.Compare(a.key, b.key))
 	})
-	for _, g := range all[:len(all)-s.cfg.MaxGroups*9/10] {
+	for _, g := range groups {
+		if enough() {
+			return
+		}
 		s.evicted++
 		s.kept -= len(g.signals)
-		delete(groups, g.key)
+		delete(s.groups[g.rule], g.key)
 		delete(s.waiting, g)
 	}
 }

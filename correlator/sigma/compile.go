@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -145,6 +146,9 @@ func (c *compiler) condition(cond *condition, names []string) (*node, string) {
 		matching := cond.names(names)
 		if len(matching) == 0 {
 			return nil, "no search identifier is like " + cond.name + didYouMean(strings.Trim(cond.name, "*"), names)
+		}
+		if c.count += len(matching); c.count > maxTests {
+			return nil, fmt.Sprintf("makes more than %d comparisons", maxTests)
 		}
 		n := &node{op: opLeast, least: cond.least}
 		for _, name := range matching {

@@ -101,8 +101,11 @@ func parseModifiers(words []string) (m modifiers, err error) {
 	return m, nil
 }
 
-// maxVariants bounds what windash and expand make of one value.
-const maxVariants = 1024
+// What windash and expand make of one value is bounded in number and in bytes.
+const (
+	maxVariants     = 1024
+	maxVariantBytes = 1 << 20
+)
 
 // variants applies the transformations to one text and returns the patterns to
 // look for.
@@ -234,8 +237,8 @@ func windash(p *pattern) ([]*pattern, error) {
 	}
 	out := []*pattern{{elems: fixed.elems}}
 	for i := len(parts) - 1; i >= 0; i-- {
-		if len(out)*5 > maxVariants {
-			return nil, fmt.Errorf("modifier windash: more than %d variants: split the value", maxVariants)
+		if n := 5 * len(out); n > maxVariants || n*len(p.elems) > maxVariantBytes {
+			return nil, fmt.Errorf("modifier windash: more than %d variants, or %d bytes of them: split the value", maxVariants, maxVariantBytes)
 		}
 		var longer []*pattern
 		for _, d := range dashes {
@@ -259,8 +262,8 @@ func isWord(r rune) bool {
 func expand(s string, placeholders map[string][]string) ([]string, error) {
 	out := []string{""}
 	add := func(tails ...string) error {
-		if len(out)*len(tails) > maxVariants {
-			return fmt.Errorf("modifier expand: more than %d variants", maxVariants)
+		if n := len(out) * len(tails); n > maxVariants || n > 1 && n*len(s) > maxVariantBytes {
+			return fmt.Errorf("modifier expand: more than %d variants, or %d bytes of them", maxVariants, maxVariantBytes)
 		}
 		var longer []string
 		for _, o := range out {

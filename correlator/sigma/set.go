@@ -144,7 +144,8 @@ type builder struct {
 	single    map[*Rule]*compiled
 	compilers map[*Rule]*compiler
 	alerts    map[*Rule]*correlator.Rule // of correlations that are in order
-	users     map[*Rule][]*Rule          // correlations that a rule takes part in
+	users     map[*Rule][]*Rule          // correlations in order that a rule takes part in
+	namedBy   map[*Rule][]*Rule          // correlations that name a rule
 }
 
 func (b *builder) names(rules []*Rule) {
@@ -185,7 +186,7 @@ func (b *builder) compileSingle(r *Rule) {
 // correlations finds which correlations are in order: all of their rules are
 // there and none needs itself.
 func (b *builder) correlations(rules []*Rule) {
-	b.users = map[*Rule][]*Rule{}
+	b.users, b.namedBy = map[*Rule][]*Rule{}, map[*Rule][]*Rule{}
 	const visiting = 1
 	seen := map[*Rule]int{}
 	var visit func(r *Rule) bool
@@ -202,6 +203,7 @@ func (b *builder) correlations(rules []*Rule) {
 			ok := b.named[r.ID] == r
 			for i, name := range r.Correlation.Rules {
 				part := b.named[name]
+				b.namedBy[part] = append(b.namedBy[part], r)
 				switch {
 				case part == nil:
 					var names []string
@@ -247,9 +249,10 @@ func (b *builder) correlations(rules []*Rule) {
 	}
 }
 
-// quiet reports whether a rule only serves correlations.
+// quiet reports whether a rule only serves correlations, be they in order or
+// not: a failed login is no alert because a mistake is in the rule that counts them.
 func (b *builder) quiet(r *Rule) bool {
-	users := b.users[r]
+	users := b.namedBy[r]
 	return len(users) > 0 && !slices.ContainsFunc(users, func(u *Rule) bool { return u.Correlation.Generate })
 }
 
