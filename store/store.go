@@ -26,12 +26,15 @@ type Store interface {
 	Put(ctx context.Context, events []event.Event, alerts []event.Alert) error
 	// Get returns the event or alert (as event.Alert.Event makes it) of an ID.
 	Get(ctx context.Context, id event.ID) (event.Event, error)
-	// Search returns what matches, ordered by ID, and so by time. It ends
-	// after an error.
+	// Search returns what matches, ordered by ID, and so by time, as the store
+	// was when it began. It ends after an error. The store may be asked and
+	// written within the loop.
 	Search(ctx context.Context, q Query) iter.Seq2[event.Event, error]
-	// Count counts what matches, in groups. All counts are exact.
+	// Count counts what matches, in groups. All counts are exact. Limit, Desc
+	// and After of the query say nothing to it.
 	Count(ctx context.Context, q Query, by By) ([]Bucket, error)
-	// Update changes the triage of an alert.
+	// Update changes the triage of an alert. Of an ID that is no alert's it
+	// returns ErrNotFound.
 	Update(ctx context.Context, id event.ID, t event.Triage) error
 	// Span returns the times of the earliest and the latest event or alert;
 	// both are zero if there is none.
@@ -64,7 +67,9 @@ const (
 
 // By says how Count groups: over time in steps of Interval, if that is not
 // zero, and by the values of Field, if that is not empty. With neither there is
-// one bucket. A list counts once for each of its distinct values.
+// one bucket. A list counts once for each of its distinct values; what does not
+// have the field is not counted. Buckets begin at multiples of Interval since
+// 1970; those with nothing in them are left out.
 type By struct {
 	Interval time.Duration
 	Field    string

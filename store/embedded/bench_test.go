@@ -17,8 +17,8 @@ import (
 	"github.com/tocsin/tocsin/store/storetest"
 )
 
-// benchEvents is how many events the benchmarks put into their store. The
-// figures in docs/BENCHMARKS.md are of TOCSIN_BENCH_EVENTS=10000000.
+// benchEvents is how many events the benchmarks put into their store:
+// TOCSIN_BENCH_EVENTS=10000000 for the goals of the design.
 func benchEvents(b *testing.B) int {
 	if n, err := strconv.Atoi(os.Getenv("TOCSIN_BENCH_EVENTS")); err == nil {
 		return n

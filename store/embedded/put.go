@@ -560,15 +560,29 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (int, error) {
 		return 0, err
 	}
 	if gone > 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.write != nil {
-			if _, err := s.write.Exec(`PRAGMA incremental_vacuum`); err != nil {
-				return gone, s.wrap("give space back", err)
-			}
+		if err := s.giveBack(ctx); err != nil {
+			return gone, s.wrap("give space back", err)
 		}
 	}
 	return gone, nil
+}
+
+// giveBack makes the file smaller by the pages that nothing is in.
+func (s *Store) giveBack(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.write == nil {
+		return errReadOnly
+	}
+	// Each step of the statement frees one page; Exec would take only one.
+	rows, err := s.write.QueryContext(ctx, `PRAGMA incremental_vacuum`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+	}
+	return rows.Err()
 }
 
 // cutBlock writes a block again without the events before limit. Postings and

@@ -20,8 +20,9 @@ type Not struct{ Node Node }
 type Exists struct{ Field string }
 
 // Text is a bare word or phrase: true if any text of any field of the event
-// contains it, without regard to case; an address or number equals it.
-type Text struct{ Pattern string } // may hold * and ?
+// contains it, without regard to case; an address or number equals it; an
+// identifier (event.id, network.community_id) is equal to it as a whole.
+type Text struct{ Pattern string } // * and ? are wildcards; a backslash makes the next character itself
 
 // Op compares a field with a value.
 type Op uint8
@@ -36,7 +37,8 @@ const (
 )
 
 // Compare is true of an event if the field's value, or any element of it if it
-// is a list, compares so with Value.
+// is a list, compares so with Value. Text minds the case and is compared as a
+// whole, by its bytes; addresses are compared as IPv6, IPv4 mapped into it.
 type Compare struct {
 	Field string // a field, or a pattern of fields with *
 	Op    Op
@@ -44,10 +46,11 @@ type Compare struct {
 }
 
 // Literal is a value as it was written, with every reading of it that makes
-// sense; the type of the field's value chooses among them.
+// sense; the type of the field's value chooses among them. Code that has a
+// value rather than a text sets V alone: Literal{V: event.IP(a)}.
 type Literal struct {
 	Text   string
-	Quoted bool // * and ? are themselves
+	Quoted bool // * and ? are themselves; else a backslash makes the next character itself
 	V      event.Value
 }
 
