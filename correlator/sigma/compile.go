@@ -28,15 +28,6 @@ func (c *compiler) errorf(n *yaml.Node, path, format string, args ...any) {
 	c.errs.add(c.rule.File, n.Line, path, format, args...)
 }
 
-// field resolves a name in a detection.
-func (c *compiler) field(at *yaml.Node, name, path string) *field {
-	f, err := c.resolve(name)
-	if err != nil {
-		c.errorf(at, path, "%v", err)
-	}
-	return f
-}
-
 // compile makes the tree of a rule over single events; nil after an error.
 func (c *compiler) compile() *node {
 	before := len(*c.errs)

@@ -77,19 +77,43 @@ func (l LogSource) kinds(known []event.Kind) ([]event.Kind, error) {
 	return nil, fmt.Errorf("no event comes from %s: network traffic is known as product: tocsin with the protocol as service, zeek's logs of it, and the categories dns, proxy, webserver, firewall and network_connection", l)
 }
 
+// always stands for what is true of every event.
+var always = &field{name: "=true"}
+
 // resolve finds the field that a rule means by a name.
 func (c *compiler) resolve(name string) (*field, error) {
+	fs, err := c.resolveAny(name)
+	if err != nil {
+		return nil, err
+	}
+	if fs[0] == always {
+		return nil, fmt.Errorf("%s is not a field of our events: it is true of all of them", name)
+	}
+	return fs[0], nil
+}
+
+// resolveAny finds the fields any of which a rule means by a name: one or more.
+func (c *compiler) resolveAny(name string) ([]*field, error) {
 	if f := c.known(name); f != nil {
-		return f, nil
+		return []*field{f}, nil
 	}
 	var missing string
 	for _, kind := range append(slices.Clone(c.kinds), "*") {
-		for _, ours := range foreign[[2]string{string(kind), name}] {
-			if f := c.known(ours); f != nil {
-				return f, nil
+		for _, choice := range foreign[[2]string{string(kind), name}] {
+			if choice == always.name {
+				return []*field{always}, nil
+			}
+			var fs []*field
+			for ours := range strings.SplitSeq(choice, "+") {
+				if f := c.known(ours); f != nil {
+					fs = append(fs, f)
+				}
+			}
+			if len(fs) > 0 {
+				return fs, nil
 			}
 			if missing == "" {
-				missing = ours
+				missing = choice
 			}
 		}
 	}

@@ -319,10 +319,18 @@ func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
 		c.errorf(key, path, "%v", err)
 		return nil
 	}
-	var f *field
+	fields := []*field{nil}
 	if name != "" {
-		if f = c.field(key, name, path); f == nil {
+		if fields, err = c.resolveAny(name); err != nil {
+			c.errorf(key, path, "%v", err)
 			return nil
+		}
+		if fields[0] == always {
+			if v.Kind != yaml.ScalarNode || len(words) > 1 || !strings.EqualFold(v.Value, "true") {
+				c.errorf(v, path, "%s is true of all events: no other value can match", name)
+				return nil
+			}
+			return &node{op: opAnd}
 		}
 	} else if m.exists || m.ref || m.compare != "" || m.part != "" || m.cidr || m.neq {
 		c.errorf(key, path, "a keyword has no field: only all, cased, re and modifiers of text are possible")
@@ -339,10 +347,6 @@ func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
 		c.errorf(key, path, "modifier all wants a list of values")
 		return nil
 	}
-	top := &node{op: opOr}
-	if m.all {
-		top.op = opAnd
-	}
 	for _, x := range values {
 		if x.Kind != yaml.ScalarNode {
 			c.errorf(x, path, "want a value, have %s", kindOf(x))
@@ -352,19 +356,32 @@ func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
 			c.errorf(x, path, "null cannot be one of several values: make a search identifier of its own for it")
 			return nil
 		}
-		tests, err := c.tests(f, &m, x)
-		if err != nil {
-			c.errorf(x, path, "%v", err)
-			return nil
-		}
-		alternatives := &node{op: opOr}
-		for _, t := range tests {
-			t.label = t.describe()
-			alternatives.kids = append(alternatives.kids, &node{op: opTest, test: t})
-		}
-		top.kids = append(top.kids, flat(alternatives))
 	}
-	n := flat(top)
+	any := &node{op: opOr}
+	for _, f := range fields {
+		top := &node{op: opOr}
+		if m.all {
+			top.op = opAnd
+		}
+		for _, x := range values {
+			tests, err := c.tests(f, &m, x)
+			if err != nil {
+				c.errorf(x, path, "%v", err)
+				return nil
+			}
+			alternatives := &node{op: opOr}
+			for _, t := range tests {
+				if t.kind == isAbsent || t.kind == isThere && !t.want {
+					any.op = opAnd // none of the fields may be there
+				}
+				t.label = t.describe()
+				alternatives.kids = append(alternatives.kids, &node{op: opTest, test: t})
+			}
+			top.kids = append(top.kids, flat(alternatives))
+		}
+		any.kids = append(any.kids, flat(top))
+	}
+	n := flat(any)
 	if m.neq {
 		n = &node{op: opNot, kids: []*node{n}}
 	}

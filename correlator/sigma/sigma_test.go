@@ -470,6 +470,30 @@ logsource: {category: proxy}
 detection: {s: {c-uri|contains: /x, cs-method: GET}, condition: s}
 `)
 	answer := event.Field{Name: "dns.answers", Value: event.List(event.Object(str("data", "v=1")))}
+	host := mustCompile(t, `
+title: Host
+logsource: {product: windows, category: network_connection}
+detection:
+  s: {DestinationHostname|endswith: .tunnel.test, Initiated: 'true'}
+  f: {DestinationHostname|neq: [a.tunnel.test, b.tunnel.test]}
+  n: {DestinationHostname: null}
+  condition: (s and f) or n
+`)
+	for _, c := range []struct {
+		want int
+		e    event.Event
+	}{
+		{1, at(0, "tls", "192.0.2.1", "192.0.2.2", str("tls.client.server_name", "x.tunnel.test"))},
+		{0, at(0, "tls", "192.0.2.1", "192.0.2.2", str("tls.client.server_name", "a.tunnel.test"))},
+		{1, at(0, "http", "192.0.2.1", "192.0.2.2", str("url.domain", "x.tunnel.test"))},
+		{0, at(0, "http", "192.0.2.1", "192.0.2.2", str("url.domain", "x.other.test"))},
+		{1, at(0, "flow", "192.0.2.1", "192.0.2.2")},
+		{0, at(0, "dns", "192.0.2.1", "192.0.2.2", str("url.domain", "x.tunnel.test"))},
+	} {
+		if got := len(matches(host, c.e)); got != c.want {
+			t.Errorf("%s: %d, want %d", c.e.AppendJSON(nil), got, c.want)
+		}
+	}
 	dns := at(0, "dns", "192.0.2.1", "192.0.2.2", str("dns.question.name", "a.example"), answer)
 	web := at(0, "http", "192.0.2.1", "192.0.2.2", str("url.original", "/X"), str("http.request.method", "GET"))
 	if got := len(matches(set, dns)); got != 1 {
