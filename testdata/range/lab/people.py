@@ -41,7 +41,7 @@ class People:
             ("ws1", self.browse, (1, 5)), ("ws2", self.browse, (2, 6)), ("admin", self.browse, (6, 14)),
             ("visitor1", self.visit, (2, 6)), ("visitor2", self.visit, (2, 7)),
             ("ws1", self.write_mail, (12, 30)), ("mx", self.deliver_mail, (15, 35)),
-            ("admin", self.administer, (10, 25)), ("monitor", self.watch, (10, 10)),
+            ("admin", self.administer, (8, 20)), ("monitor", self.watch, (10, 10)),
             ("ws2", self.update, (35, 60)), ("ws2", self.look_up, (3, 9)), ("mail", self.look_up, (8, 20)),
             ("admin", self.set_clock, (40, 60)), ("web", self.set_clock, (45, 70)), ("ews", self.resolve_inside, (8, 16)),
         ]:
@@ -112,18 +112,21 @@ class People:
 
     def administer(self, name, dice):
         user, password = network.ADMIN
-        target = dice.choice(["10.20.0.10", "2001:db8:20:20::10", "10.40.0.10", "10.40.0.10"])
-        command = dice.choice(["uptime", "df -h; ps ax", "cat /etc/os-release; sleep 3", "ls -l /var/log"])
+        target = dice.choice(["10.20.0.10", "10.20.0.10", "2001:db8:20:20::10", "10.40.0.10"])
+        command = dice.choice(["uptime", "df -h; ps ax", "cat /etc/os-release; sleep 3", "head -c 60000 /dev/urandom"])
         if target == "10.40.0.10" and dice.random() < 0.5:  # from the jump host on to the engineering workstation
             command = " ".join(["sshpass", "-p", password, *SSH, f"{user}@10.40.0.40", "'uptime; sleep 2; ls /usr/share'"])
-        self.lab.run(name, ssh_command(user, password, target, command))
+        if dice.random() < 0.4:
+            self.lab.run(name, [*SSH, "-i", f"{self.lab.dir}/admin-key", f"{user}@{target}", command])
+        else:
+            self.lab.run(name, ssh_command(user, password, target, command))
 
     def mistype(self, name):
         """One wrong password, a moment of thought, the right one."""
         user, password = network.ADMIN
-        self.lab.run(name, ssh_command(user, "Kestrel-19-laddr", "10.40.0.10", "uptime", "-o", "NumberOfPasswordPrompts=1"))
+        self.lab.run(name, ssh_command(user, "Kestrel-19-laddr", "10.20.0.10", "uptime", "-o", "NumberOfPasswordPrompts=1"))
         self.stop.wait(4)
-        self.lab.run(name, ssh_command(user, password, "10.40.0.10", "uptime"))
+        self.lab.run(name, ssh_command(user, password, "10.20.0.10", "uptime"))
 
     def watch(self, name, dice):
         for address in ("10.20.0.10", "10.20.0.25", "10.20.0.53", "10.40.0.10"):

@@ -1,5 +1,7 @@
 """The servers of the network: real ones, each in the namespace of its host, with a configuration written here."""
 
+import shutil
+
 from . import network
 
 WEB_PAGE = "<!doctype html><title>{0}</title><h1>{0}</h1>" + "<p>Lines are open from eight to six on working days.</p>" * 40
@@ -106,6 +108,7 @@ def start(lab):
     dnsmasq(lab, "names", NAMES)
     dnsmasq(lab, "dns", RESOLVER)
     dnsmasq(lab, "c2", C2_NAMES + "listen-address=203.0.113.98\nbind-interfaces\n")
+    lab.local(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{lab.dir}/admin-key"])
     for name in ("web", "jump", "ews"):
         ssh(lab, name)
     for name, domain in (("mail", "mail.utility.example"), ("mx", "mx.example.org")):
@@ -147,6 +150,9 @@ def dnsmasq(lab, name, text):
 
 
 def ssh(lab, name):
+    keys = lab.dir / "home" / name / network.ADMIN[0] / ".ssh"
+    keys.mkdir()
+    shutil.copy(lab.dir / "admin-key.pub", keys / "authorized_keys")
     conf = lab.dir / f"sshd-{name}.conf"
     conf.write_text(SSHD.format(run=lab.dir, name=name))
     lab.local(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{lab.dir}/hostkey-{name}"])

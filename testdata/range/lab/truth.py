@@ -35,8 +35,10 @@ class Truth:
         yield record
         record["end"] = stamp(self.clock())
 
-    def hop(self, source, destination, port, protocol, stage, tap):
-        self.path.append({"from": source, "to": destination, "port": port, "protocol": protocol, "stage": stage, "tap": tap})
+    def hop(self, source, destination, port, protocol, stage, tap, opened_by="from"):
+        """One step of the attack. Opened_by "to": the victim opened the connection that controls it."""
+        self.path.append({"from": source, "to": destination, "port": port, "protocol": protocol, "stage": stage, "tap": tap,
+                          "opened_by": opened_by})
 
     def write(self, folder, ended):
         document = {

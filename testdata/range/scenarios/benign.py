@@ -10,7 +10,7 @@ SECONDS = 210
 def play(lab, people, truth):
     time.sleep(60)
     people.mistype("admin")
-    truth.notes.append("admin (10.30.0.11) mistypes its SSH password on jump (10.40.0.10) once and then logs in: one "
+    truth.notes.append("admin (10.30.0.11) mistypes its SSH password on web (10.20.0.10) once and then logs in: one "
                        "failure is no password guessing")
     truth.notes.append("hmi (10.40.0.20) changes a setpoint or a breaker every 20 s: it is the one host that may")
     truth.notes.append("monitor (10.30.0.5) pings and connects to four hosts every 10 s: regular, but no beacon")
