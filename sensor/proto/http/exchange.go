@@ -23,6 +23,7 @@ type exchange struct {
 	method        string
 	version       byte
 	head, connect bool
+	old           bool   // HTTP/0.9: no version, no headers, no status
 	url           string // the target, masked
 	urlCut        bool
 	host          string // authority, as the Host header or an absolute target gives it
@@ -346,7 +347,9 @@ func (x *exchange) emit(emit proto.Emit) {
 		} else {
 			add("tocsin.http.latency", event.Int(int64(x.answeredAt.Sub(x.at))))
 		}
-		add("http.response.status_code", event.Int(int64(x.status)))
+		if x.status != 0 {
+			add("http.response.status_code", event.Int(int64(x.status)))
+		}
 		add("http.response.body.bytes", event.Uint(x.responseBody))
 		str("http.response.mime_type", x.responseType)
 		str("tocsin.http.server", x.server)
@@ -355,6 +358,9 @@ func (x *exchange) emit(emit proto.Emit) {
 	str("tocsin.http.upgrade", x.upgrade)
 	switch version {
 	case 0: // none that can be read
+		if x.old {
+			add("http.version", event.Str("0.9"))
+		}
 	case '0':
 		add("http.version", event.Str("1.0"))
 	case '1':

@@ -10,7 +10,7 @@ var fieldDocs = []event.FieldDoc{
 	{Name: "http.response.body.bytes", Type: event.Long, Help: "Bytes of the response's body, without the framing of chunks.", Class: event.ClassTechnical},
 	{Name: "http.response.mime_type", Type: event.Keyword, Help: "Media type that the response claims, without parameters.", Class: event.ClassTechnical},
 	{Name: "http.response.status_code", Type: event.Long, Help: "Status of the final response.", Class: event.ClassTechnical},
-	{Name: "http.version", Type: event.Keyword, Help: "1.0 or 1.1, as the request says.", Class: event.ClassTechnical},
+	{Name: "http.version", Type: event.Keyword, Help: "1.1, 1.0 or 0.9, as the request says.", Class: event.ClassTechnical},
 	{Name: "tocsin.http.auth_scheme", Type: event.Keyword, Help: "Scheme of the Authorization header, such as basic; the credentials are not kept.", Class: event.ClassTechnical},
 	{Name: "tocsin.http.forwarded_for", Type: event.IPType, Help: "Addresses that X-Forwarded-For, Forwarded or X-Real-IP name, in order.", Class: event.ClassTopology},
 	{Name: "tocsin.http.latency", Type: event.Long, Help: "From the request's first packet to the response's, nanoseconds.", Class: event.ClassTechnical},

@@ -107,6 +107,15 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			s.state, s.skipLine = startLine, false
 			continue
 		}
+		if s.state == startLine && p.answersOld(dir) {
+			k := min(len(rest), len(httpVersion))
+			if !bytes.Equal(rest[:k], httpVersion[:k]) {
+				s.role, s.begun = responses, now
+				p.startResponse(s, statusLine{}, emit)
+				s.state, s.begun = untilEnd, time.Time{}
+				continue
+			}
+		}
 		line, next, whole := s.line(rest)
 		if next == 0 {
 			if s.state == startLine && s.begun.IsZero() && rest[0] != '\r' {
@@ -126,6 +135,12 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		}
 	}
 	return n, nil
+}
+
+// answersOld reports whether a direction that said nothing yet may answer a
+// request of HTTP/0.9, which it does with a body and nothing before it.
+func (p *parser) answersOld(dir proto.Dir) bool {
+	return p.sides[dir].role == unknown && p.sides[dir.Flip()].role == requests && len(p.waiting) > 0 && p.waiting[0].old
 }
 
 // line cuts the next line off b; next is 0 if there is none yet. Of an
@@ -243,6 +258,7 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 	}
 	if bad {
 		s.x.anomalies |= badRequest
+		s.x.old = !bytes.Contains(line, httpVersion)
 	}
 	s.begun = time.Time{}
 	return nil
