@@ -20,8 +20,8 @@ import (
 
 // Where other tools count other hellos than this package, and why.
 var differences = map[string]string{
-	"ja4/pcap/tls-handshake.pcapng":                               "second hellos of a handshake are not counted",
-	"ja4/pcap/tls-sni.pcapng":                                     "second hellos of a handshake are not counted",
+	"ja4/pcap/tls-handshake.pcapng":                               "hellos within QUIC, and second hellos of a handshake",
+	"ja4/pcap/tls-sni.pcapng":                                     "hellos within QUIC, and second hellos of a handshake",
 	"ja4/pcap/tls-non-ascii-alpn.pcapng":                          "FoxIO's program writes 99 for protocols that are no text; the definition takes hexadecimal digits",
 	"ja4/pcap/chrome-cloudflare-quic-with-secrets.pcapng":         "hello within QUIC",
 	"ndpi/pcap/doq.pcapng":                                        "hello within QUIC",
