@@ -265,7 +265,9 @@ func (p *parser) ask(m adu, now time.Time, odd oddities, emit proto.Emit) {
 	for p.n > 0 && (p.n == maxPending || now.Sub(p.pending[0].at) > patience) {
 		p.expire(0, emit)
 	}
-	if i := p.find(func(r *request) bool { return r.tid == m.tid && r.unit == m.unit }); i >= 0 {
+	// Clients that never change the number are told apart by the function.
+	same := func(r *request) bool { return r.tid == m.tid && r.unit == m.unit && r.pdu[0] == m.pdu[0] }
+	if i := p.find(same); i >= 0 {
 		p.expire(i, emit)
 	}
 	r := &p.pending[p.n]
@@ -287,10 +289,14 @@ func (p *parser) expire(i int, emit proto.Emit) {
 }
 
 func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, emit proto.Emit) {
-	i := p.find(func(r *request) bool { return r.tid == m.tid && r.unit == m.unit })
+	code := m.pdu[0] & 0x7f
+	i := p.find(func(r *request) bool { return r.tid == m.tid && r.unit == m.unit && r.pdu[0] == code })
+	if i < 0 {
+		i = p.find(func(r *request) bool { return r.tid == m.tid && r.unit == m.unit })
+	}
 	if i < 0 {
 		// Some gateways answer in the name of unit 0 or 255.
-		i = p.find(func(r *request) bool { return r.tid == m.tid && r.pdu[0] == m.pdu[0]&0x7f })
+		i = p.find(func(r *request) bool { return r.tid == m.tid && r.pdu[0] == code })
 		if i >= 0 {
 			odd |= unitMismatch
 		}
@@ -311,7 +317,7 @@ func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, emit 
 	p.settled = true
 	r := &p.pending[i]
 	r.odd |= odd
-	if r.pdu[0] != m.pdu[0]&0x7f {
+	if r.pdu[0] != code {
 		r.odd |= functionMismatch
 	}
 	p.emit(r, m.pdu, now.Sub(r.at), emit)
