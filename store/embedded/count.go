@@ -75,6 +75,28 @@ func (c *counter) add(e *event.Event, at int64, n uint64) error {
 	return err
 }
 
+// only is the one value that the event added last had; -1 if it had none.
+func (c *counter) only() int {
+	if len(c.seen) == 0 {
+		return -1
+	}
+	return c.seen[0]
+}
+
+// addValue counts one more event with a value that was seen before.
+func (c *counter) addValue(value int, at int64) error {
+	if value < 0 {
+		return nil
+	}
+	c.totals[value]++
+	g := group{value: value}
+	if c.by.Interval > 0 {
+		step := int64(c.by.Interval)
+		g.time = floorDiv(at, step) * step
+	}
+	return c.count(g, 1)
+}
+
 func (c *counter) count(g group, n uint64) error {
 	if g == c.last {
 		c.n += n
@@ -213,6 +235,7 @@ func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter
 		return err
 	}
 	want := partsOf(c.by.Field)
+	cols := columnsOf(c.by.Field)
 	var e event.Event
 	for _, m := range metas {
 		if err := ctx.Err(); err != nil {
@@ -223,18 +246,60 @@ func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter
 			return err
 		}
 		var fault error
+		// The value of each combination of columns that the block holds.
+		known := map[[2]uint64]int{}
 		p.scan(b, func(i int) {
 			if fault != nil {
 				return
 			}
-			if c.by.Field != "" {
-				b.event(i, &e, want)
+			if c.by.Field == "" {
+				fault = c.add(&e, b.time(i), 1)
+				return
 			}
+			var key [2]uint64
+			for j, col := range cols {
+				key[j] = b.col(col)[i]
+			}
+			if v, ok := known[key]; ok && len(cols) > 0 {
+				fault = c.addValue(v, b.time(i))
+				return
+			}
+			b.event(i, &e, want)
 			fault = c.add(&e, b.time(i), 1)
+			if len(cols) > 0 {
+				known[key] = c.only()
+			}
 		})
 		if fault != nil {
 			return fault
 		}
+	}
+	return nil
+}
+
+// columnsOf lists the columns, two at most, that a field's single value depends
+// on; none if it depends on more.
+func columnsOf(field string) []column {
+	switch field {
+	case "source.ip":
+		return []column{colSrcIP}
+	case "destination.ip":
+		return []column{colDstIP}
+	case "source.port":
+		return []column{colSrcPort, colTransport}
+	case "destination.port":
+		return []column{colDstPort, colTransport}
+	case "network.transport":
+		return []column{colTransport}
+	case "network.protocol":
+		return []column{colService}
+	case "observer.name":
+		return []column{colSensor}
+	case "tocsin.flow.state":
+		return []column{colState, colKind}
+	}
+	if ofKind(field) {
+		return []column{colKind}
 	}
 	return nil
 }

@@ -69,25 +69,38 @@ func (s *Store) candidates(tx *sql.Tx, p *plan) ([]meta, error) {
 	if !p.filters {
 		return metas, nil
 	}
-	st, err := tx.Prepare(`SELECT bits FROM filter WHERE id=?`)
+	refused, err := s.refused(tx, p, metas)
 	if err != nil {
-		return nil, s.wrap("read", err)
+		return nil, s.wrap("read filters", err)
 	}
-	defer st.Close()
-	kept := metas[:0]
-	for _, m := range metas {
-		if m.final {
-			var f []byte
-			if err := st.QueryRow(m.id).Scan(&f); err != nil {
-				return nil, s.damaged(m, err)
-			}
-			if !p.may(&m, f) {
-				continue
-			}
+	return slices.DeleteFunc(metas, func(m meta) bool { return refused[m.id] }), nil
+}
+
+// refused finds the blocks that their filters say have nothing. It reads all
+// filters of the time asked for in one go.
+func (s *Store) refused(tx *sql.Tx, p *plan, metas []meta) (map[int64]bool, error) {
+	byID := make(map[int64]*meta, len(metas))
+	for i := range metas {
+		byID[metas[i].id] = &metas[i]
+	}
+	rows, err := tx.Query(`SELECT f.id, f.bits FROM run r CROSS JOIN filter f ON f.id BETWEEN r.id*64 AND r.id*64+63
+		WHERE r.tier = -1 AND r.min_time < ? AND r.max_time >= ?`, p.to, p.from)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	refused := map[int64]bool{}
+	for rows.Next() {
+		var id int64
+		var bits sql.RawBytes
+		if err := rows.Scan(&id, &bits); err != nil {
+			return nil, err
 		}
-		kept = append(kept, m)
+		if m := byID[id]; m != nil && !p.may(m, filter(bits)) {
+			refused[id] = true
+		}
 	}
-	return kept, nil
+	return refused, rows.Err()
 }
 
 // planner makes of a query a test of blocks that never refuses a block with

@@ -284,12 +284,13 @@ func filled(t *testing.T, s store.Store, g *Generator, n int) *slow {
 func testRandom(t *testing.T, open Open) {
 	s := opened(t, open)
 	g := NewGenerator(5)
-	n, queries := 8000, 300
+	n, queries := 5000, 200
 	if testing.Short() {
 		n, queries = 3000, 80
 	}
 	twin := filled(t, s, g, n)
-	fields := []string{"", "source.ip", "dns.resolved_ip", "event.dataset", "network.protocol", "dns.answers.ttl", "ics.latency", "event.severity"}
+	fields := []string{"", "source.ip", "dns.resolved_ip", "event.dataset", "network.protocol", "dns.answers.ttl", "ics.latency", "event.severity",
+		"destination.port", "destination.ip", "tocsin.flow.state", "observer.name", "network.transport", "event.kind", "source.mac"}
 	for range queries {
 		q := g.Query(twin.events[:n])
 		same(t, s, twin, q)
