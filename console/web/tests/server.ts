@@ -1,0 +1,96 @@
+import { test as base, expect, type Page } from '@playwright/test';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const binary = process.env.TOCSIN ?? join(root, 'bin/tocsin');
+
+/** One program, from packets to the page. */
+export interface Server {
+  url: string;
+}
+
+/** Starts `tocsin run` on captures and waits until they are stored. */
+async function start(args: string[]): Promise<Server & { stop: () => Promise<void> }> {
+  const data = mkdtempSync(join(tmpdir(), 'tocsin-e2e-'));
+  const child = spawn(binary, ['run', ...args, '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  const gone = new Promise<void>((done) => child.once('exit', () => done()));
+  const url = await new Promise<string>((found, failed) => {
+    const hear = (chunk: Buffer) => {
+      said += chunk.toString();
+      const at = /http:\/\/127\.0\.0\.1:\d+/.exec(said);
+      if (at && /stored \d+ events/.test(said)) found(at[0]);
+    };
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
+    child.once('error', (e) => failed(new Error(`${binary}: ${e.message}; run make build`)));
+    child.once('exit', (code) => failed(new Error(`tocsin ended with ${code}: ${said}`)));
+  });
+  return {
+    url,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await gone;
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The arguments that replay a recorded scenario. */
+function scenario(name: string): string[] {
+  const dir = join(root, 'testdata/scenarios', name);
+  const files = readdirSync(dir).sort();
+  const args = files.filter((f) => /\.pcap(ng)?(\.(zst|gz))?$/.test(f)).flatMap((f) => ['-r', join(dir, f)]);
+  if (files.includes('assets.yml')) args.push('--assets', join(dir, 'assets.yml'));
+  return args;
+}
+
+/**
+ * A page that fails its test if it asks another origin for anything, writes
+ * an error to the console, throws, or shows a dialog.
+ */
+export const test = base.extend<{ page: Page; url: string; expected: RegExp[] }, { server: Server }>({
+  server: [
+    // eslint-disable-next-line no-empty-pattern -- Playwright reads the parameter's shape
+    async ({}, use) => {
+      const s = await start(scenario('intrusion'));
+      await use(s);
+      await s.stop();
+    },
+    { scope: 'worker', timeout: 60_000 },
+  ],
+  url: async ({ server }, use) => use(server.url),
+  /** Errors on the console that a test provokes. */
+  // eslint-disable-next-line no-empty-pattern
+  expected: async ({}, use) => use([]),
+  page: async ({ page, url, expected }, use) => {
+    const wrong: string[] = [];
+    page.on('request', (r) => {
+      if (!r.url().startsWith(url + '/') && !r.url().startsWith('data:')) wrong.push('foreign request: ' + r.url());
+    });
+    page.on('console', (m) => {
+      if (m.type() === 'error' && !expected.some((e) => e.test(m.text()))) wrong.push('console: ' + m.text());
+    });
+    page.on('pageerror', (e) => wrong.push('thrown: ' + e.message));
+    page.on('dialog', (d) => {
+      wrong.push('dialog: ' + d.message());
+      void d.dismiss();
+    });
+    await use(page);
+    expect(wrong).toEqual([]);
+  },
+});
+
+export { expect };
+
+export const rows = (page: Page) => page.locator('[role="grid"] .body [role="row"]');
+
+/** Goes to a page and waits until it has shown its answer. */
+export async function open(page: Page, url: string, path: string) {
+  await page.goto(url + path);
+  await expect(rows(page).first()).toBeVisible();
+}
