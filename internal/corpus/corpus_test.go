@@ -97,6 +97,9 @@ func TestCorpus(t *testing.T) {
 			if took := captures[key].took; took > limit/2 {
 				t.Errorf("%s took %v", pcap, took)
 			}
+			if n := captures[key].panics; n > 0 {
+				t.Errorf("%s: %d panics", pcap, n)
+			}
 		}
 		return captures[key]
 	}

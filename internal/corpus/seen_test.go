@@ -54,6 +54,7 @@ type seen struct {
 	err        error // of the source
 	took       time.Duration
 	packets    uint64
+	panics     uint64 // of parsers
 	flows      []flow
 	rows       counts // events by kind
 	dnsFlags   counts // messages by their QR bit
@@ -221,7 +222,11 @@ func read(path string, dropBadChecksums bool) *seen {
 	x, err := sensor.New(cfg, func(int) (capture.Source, error) { return file.Open(path) }, s)
 	if err == nil {
 		err = x.Run(ctx)
-		s.packets = x.Counters().Ledger["seen"]
+		c := x.Counters()
+		s.packets = c.Ledger["seen"]
+		for _, causes := range c.ParserErrors {
+			s.panics += causes["panic"]
+		}
 	}
 	s.err, s.took = err, time.Since(began)
 	return s
