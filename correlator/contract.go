@@ -133,7 +133,8 @@ func Of(rule *Rule, group string, e *event.Event) Signal {
 
 // Fields that name a machine or an account.
 var (
-	hostFields = refs("dns.question.name", "url.domain", "tls.client.server_name", "source.domain", "destination.domain", "host.name")
+	hostFields = refs("dns.question.name", "url.domain", "tls.client.server_name", "source.domain", "destination.domain",
+		"host.name", "tocsin.source.name", "tocsin.destination.name")
 	userFields = refs("user.name", "source.user.name", "destination.user.name")
 )
 

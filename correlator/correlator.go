@@ -52,6 +52,7 @@ type Correlator struct {
 	mu    sync.Mutex
 	state *state
 	seen  map[event.Kind]uint64 // events processed
+	lost  Alerts                // to be returned again
 }
 
 type ruleLedger struct {
@@ -111,7 +112,9 @@ func (c *Correlator) Fields() []event.FieldDoc {
 // Process enriches the events of a batch in place and returns the alerts that
 // are new or have changed, sorted by ID. They are to be stored together with
 // the events: an alert may be returned again and again as it grows, and
-// event.Alert.Merge makes one of all its reports.
+// event.Alert.Merge makes one of all its reports. If they cannot be stored, give
+// them to Again before the batch comes again: what is remembered counts an event
+// once, and an alert that was returned is returned again only when it changes.
 func (c *Correlator) Process(ctx context.Context, batch []event.Event) ([]event.Alert, error) {
 	return c.run(ctx, batch, true)
 }
@@ -126,12 +129,20 @@ func (c *Correlator) Warm(ctx context.Context, batch []event.Event) error {
 // Horizon is how much event time the memory reaches back.
 func (c *Correlator) Horizon() time.Duration { return c.state.horizon }
 
+// Again makes the next Process or Flush return these alerts once more, joined
+// with what is new of them: for a caller that could not store them.
+func (c *Correlator) Again(alerts []event.Alert) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost.Add(alerts)
+}
+
 // Flush says that no more events come and returns the alerts that were held
 // back because a later event might have undone them.
 func (c *Correlator) Flush() []event.Alert {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.count(c.state.flush())
+	return c.returned(c.state.flush())
 }
 
 func (c *Correlator) run(ctx context.Context, batch []event.Event, report bool) ([]event.Alert, error) {
@@ -190,13 +201,15 @@ func (c *Correlator) run(ctx context.Context, batch []event.Event, report bool) 
 	c.events.Add(uint64(len(batch)))
 	c.signals.Add(uint64(len(signals)))
 	c.late.Add(uint64(late))
-	return c.count(alerts), nil
+	return c.returned(alerts), nil
 }
 
-func (c *Correlator) count(alerts []event.Alert) []event.Alert {
-	slices.SortFunc(alerts, func(a, b event.Alert) int { return a.ID.Compare(b.ID) })
-	c.reported.Add(uint64(len(alerts)))
-	return alerts
+func (c *Correlator) returned(alerts []event.Alert) []event.Alert {
+	all := c.lost
+	all.Add(alerts)
+	c.lost = Alerts{}
+	c.reported.Add(uint64(len(all.byID)))
+	return all.Sorted()
 }
 
 // Stats are counters since New.

@@ -201,6 +201,34 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestAgain: a batch whose alerts could not be stored comes again, and so do
+// its alerts.
+func TestAgain(t *testing.T) {
+	es := random(1, 150, 4*time.Hour)
+	c, err := correlator.New(correlator.Config{Detectors: []correlator.Detector{detector()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all correlator.Alerts
+	for part := range slices.Chunk(es, 10) {
+		alerts, err := c.Process(t.Context(), part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Again(alerts)
+		if alerts, err = c.Process(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+		all.Add(alerts)
+	}
+	c.Again(c.Flush())
+	all.Add(c.Flush())
+	want, _ := run(t, correlator.Config{}, es, 10, 1)
+	if got := text(all.Sorted()); got != want {
+		t.Error(difference(got, want))
+	}
+}
+
 // TestTwin holds counts and evidence to the definition, written out plainly.
 func TestTwin(t *testing.T) {
 	for seed := range uint64(8) {

@@ -59,7 +59,8 @@ type bucket struct {
 
 type alertDraft struct {
 	count    uint64
-	seen     map[event.ID]bool // made when events come from several windows
+	seen     map[event.ID]bool  // made when events come from several windows
+	taken    map[*group]*Signal // of each of those windows, the latest signal counted
 	first    *Note
 	explain  []event.Explain // of the window, when it first held
 	from, to time.Time
@@ -331,7 +332,7 @@ func (d *alertDraft) absorb(sig *Signal) {
 	}
 	d.to = latest(d.to, sig.Time)
 	if sig.from != nil && d.seen == nil {
-		d.seen = map[event.ID]bool{}
+		d.seen, d.taken = map[event.ID]bool{}, map[*group]*Signal{}
 	}
 	d.take(sig)
 }
@@ -354,9 +355,20 @@ func (d *alertDraft) take(sig *Signal) {
 		d.from = sig.Time
 	}
 	if g := sig.from; g != nil {
+		// Windows overlap: go on where the one before ended.
 		i, end := g.within(sig.Time.Add(1-g.rule.span()), sig.Time.Add(1))
+		if last := d.taken[g]; last != nil {
+			j, found := g.find(last)
+			if found {
+				j++
+			}
+			i = max(i, j)
+		}
 		for ; i < end && (g.signals[i].Time.Before(sig.Time) || g.signals[i].ID.Compare(sig.ID) <= 0); i++ {
 			d.take(&g.signals[i])
+		}
+		if i > 0 {
+			d.taken[g] = &Signal{Time: g.signals[i-1].Time, ID: g.signals[i-1].ID, Part: g.signals[i-1].Part}
 		}
 	}
 	d.evidence = insertSorted(d.evidence, sig.ID, event.ID.Compare, event.MaxEvidence)
