@@ -112,11 +112,31 @@ func TestReadOnlyBesideWriter(t *testing.T) {
 	if err := r.Put(t.Context(), es, nil); err == nil || !strings.Contains(err.Error(), "only to read") {
 		t.Errorf("put: %v", err)
 	}
+	// What a writer that was killed leaves behind.
+	left := t.TempDir()
+	for _, name := range []string{fileName, fileName + "-wal"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(left, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := found(t, mustOpen(t, left, ReadOnly), store.Query{}); n != 200 {
+		t.Errorf("after the writer was killed: found %d", n)
+	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(t, mustOpen(t, dir, ReadOnly), store.Query{}); n != 200 {
 		t.Errorf("without the writer: found %d", n)
+	}
+	if err := w.Put(t.Context(), es, nil); err == nil {
+		t.Error("put into a closed store")
+	}
+	if _, err := w.Get(t.Context(), es[0].ID); err == nil {
+		t.Error("get from a closed store")
 	}
 }
 

@@ -9,6 +9,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -91,13 +92,14 @@ type Store struct {
 	blocks *lru.Cache[blockKey, *block]
 	ids    *lru.Cache[blockKey, []event.ID]
 
-	sizes sizes
-	mu    sync.Mutex // one writer
-	write *sql.DB
-	w     writer
-	raw   []byte
-	fast  *zstd.Encoder // for blocks that will be merged
-	best  *zstd.Encoder
+	sizes  sizes
+	mu     sync.Mutex // one writer
+	closed bool
+	write  *sql.DB
+	w      writer
+	raw    []byte
+	fast   *zstd.Encoder // for blocks that will be merged
+	best   *zstd.Encoder
 }
 
 // blockKey names one state of a block: Expire may make it smaller.
@@ -128,7 +130,7 @@ func Open(dir string, mode Mode) (_ *Store, err error) {
 	if s.alerts, err = event.NewSchema(); err != nil {
 		return nil, err
 	}
-	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20)); err != nil {
+	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(64<<20)); err != nil {
 		return nil, err
 	}
 	if s.blocks, err = lru.New[blockKey, *block](cachedBlocks); err != nil {
@@ -250,12 +252,16 @@ func (s *Store) wrap(what string, err error) error {
 	return fmt.Errorf("store %s: %s: %w", s.path, what, err)
 }
 
-// Close ends the store. Searches must have ended.
+// Close ends the store: what is asked afterwards is an error. Searches that are
+// under way should have ended.
 func (s *Store) Close() error { return s.release() }
 
 func (s *Store) release() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	var errs []error
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
@@ -266,10 +272,7 @@ func (s *Store) release() error {
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}
-	if s.dec != nil {
-		s.dec.Close()
-	}
-	s.read, s.write, s.lock, s.dec = nil, nil, nil, nil
+	s.closed = true
 	return errors.Join(errs...)
 }
 
@@ -312,7 +315,12 @@ func (s *Store) view(ctx context.Context, fn func(tx *sql.Tx) error) error {
 		return s.wrap("read", err)
 	}
 	defer tx.Rollback()
-	return fn(tx)
+	if err := fn(tx); err != nil {
+		// The end of the context ends the transaction, and that is what the
+		// driver then speaks of.
+		return cmp.Or(ctx.Err(), err)
+	}
+	return nil
 }
 
 // Span implements store.Store.
