@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tocsin/tocsin/internal/golden"
 )
 
 // testCase is a line of cases.jsonl.
@@ -176,7 +178,7 @@ func compareCase(r *report, c *testCase, corpus string, look func(string, bool) 
 func (r *report) judge(t *testing.T) {
 	list := readReasons(t)
 	left := make([]int, len(list))
-	explained, unexplained := map[string]int{}, map[string]int{}
+	explained := map[string]int{}
 	var bad []difference
 next:
 	for _, d := range r.differences {
@@ -187,7 +189,6 @@ next:
 				continue next
 			}
 		}
-		unexplained[d.oracle]++
 		bad = append(bad, d)
 	}
 	names := make([]string, 0, len(r.cases))
@@ -195,10 +196,12 @@ next:
 		names = append(names, o)
 	}
 	sort.Strings(names)
-	t.Logf("%-14s %6s %7s %10s %12s", "oracle", "cases", "equal", "explained", "unexplained")
+	table := agreementHead
 	for _, o := range names {
-		t.Logf("%-14s %6d %7d %10d %12d", o, r.cases[o], r.equal[o], explained[o], unexplained[o])
+		table += fmt.Sprintf("%s\t%d\t%d\t%d\n", o, r.cases[o], r.equal[o], explained[o])
 	}
+	t.Logf("%d unexplained\n%s", len(bad), table)
+	golden.Check(t, agreementFile, []byte(table))
 	slices.SortFunc(bad, func(a, b difference) int {
 		return strings.Compare(a.id+"\t"+a.field+"\t"+a.text, b.id+"\t"+b.field+"\t"+b.text)
 	})

@@ -21,6 +21,9 @@ type reason struct {
 const (
 	listFile = "differences.tsv"
 	listHead = "# case\tfield\tvalues\treason\n"
+
+	agreementFile = "agreement.tsv"
+	agreementHead = "oracle\tcases\tequal values\texplained differences\n"
 )
 
 func readReasons(t *testing.T) (list []reason) {
@@ -101,9 +104,18 @@ Tocsin says of them: records of Zeek's conn.log with states, histories, packets 
 DNS, HTTP, TLS, SSH and Modbus fields; sessions of Arkime and nDPI; community ids; JA3 and JA4. A difference is either
 mended or stands here with its reason; the test fails on any other, and on one that is listed but no longer occurs.
 
-In the names of cases and fields, ` + "`*`" + ` stands for any text.
-
 `)
+	agreement, err := os.ReadFile(agreementFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(agreement)), "\n") {
+		fmt.Fprintf(&page, "| %s |\n", strings.ReplaceAll(line, "\t", " | "))
+		if i == 0 {
+			page.WriteString("|---|---:|---:|---:|\n")
+		}
+	}
+	page.WriteString("\nIn the names of cases and fields, `*` stands for any text.\n\n")
 	var reasons []string
 	byReason := map[string][]reason{}
 	for _, e := range readReasons(t) {
