@@ -387,6 +387,10 @@ func (s *Store) mergeRuns(tx *sql.Tx, metas []meta, tier int) error {
 	if err != nil {
 		return err
 	}
+	for _, m := range metas {
+		s.blocks.Remove(m.key())
+		s.ids.Remove(m.key())
+	}
 	return s.drop(tx, metas)
 }
 

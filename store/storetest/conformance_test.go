@@ -60,7 +60,7 @@ What to know:
 - **A list** matches if any of its elements does, an object in a list by its fields; ` + "`not`" + ` is true where nothing matches.
 - **A time** may be a part of one, ` + "`2026-11-22`" + `, and then is that whole stretch: ` + "`>`" + ` is after it, ` + "`>=`" + ` from its beginning. ` + "`now`, `now-15m`, `now-1d`" + ` (s m h d w) count from the moment of asking. Times are UTC unless they say otherwise.
 - **A field** may have ` + "`*`" + ` in its name: any field of such a name.
-- **Not supported**: regular expressions, boosts, fuzzy and proximity searches, nested queries in braces. They are errors that say so.
+- **Not supported**: regular expressions and nested queries in braces, which are errors; boosts, fuzzy and proximity searches, whose ` + "`^` and `~`" + ` are ordinary characters here.
 - An error names the column and what was expected; of a name that is not known, the nearest that is.
 
 ## Other names for fields
