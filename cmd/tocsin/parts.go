@@ -26,6 +26,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/file"
 	"github.com/tocsin/tocsin/sensor/capture/merge"
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
+	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
 	"github.com/tocsin/tocsin/store/embedded"
 )
@@ -60,22 +61,54 @@ func openStore(dir string) (*embedded.Store, error) {
 
 // sensing are the flags of commands that read packets.
 type sensing struct {
-	filter  *string
-	workers *int
+	filter    *string
+	protocols *[]string
+	workers   *int
 }
 
 func sensingFlags(cmd *cobra.Command) sensing {
 	return sensing{
-		filter:  cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
-		workers: cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers for capture files; the result does not depend on it"),
+		filter:    cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
+		protocols: cmd.Flags().StringSlice("protocols", []string{"all"}, "parse only these `PROTOCOLS`, such as dns,tls; none for flows alone"),
+		workers:   cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers for capture files; the result does not depend on it"),
 	}
+}
+
+// config is a sensor's configuration as the flags have it.
+func (s sensing) config() (sensor.Config, error) {
+	cfg := sensor.DefaultConfig()
+	if slices.Equal(*s.protocols, []string{"none"}) {
+		return cfg, nil
+	}
+	known := protocols.Protocols()
+	if slices.Equal(*s.protocols, []string{"all"}) {
+		cfg.Protocols = known
+		return cfg, nil
+	}
+	for _, p := range known {
+		if slices.Contains(*s.protocols, string(p.Name)) {
+			cfg.Protocols = append(cfg.Protocols, p)
+		}
+	}
+	for _, name := range *s.protocols {
+		if !slices.ContainsFunc(known, func(p proto.Protocol) bool { return string(p.Name) == name }) {
+			var names []string
+			for _, p := range known {
+				names = append(names, string(p.Name))
+			}
+			return cfg, usageError{fmt.Errorf("--protocols: %q is not known; there are %s, or all, or none", name, strings.Join(names, ", "))}
+		}
+	}
+	return cfg, nil
 }
 
 // files makes a sensor of capture files, which are read as one in the order of
 // time. "-" is stdin.
 func (s sensing) files(paths []string, stdin io.Reader, sink sensor.Sink) (*sensor.Sensor, error) {
-	cfg := sensor.DefaultConfig()
-	cfg.Protocols = protocols.Protocols()
+	cfg, err := s.config()
+	if err != nil {
+		return nil, err
+	}
 	cfg.Workers = *s.workers
 	for _, p := range paths {
 		// What can be read only once has one reader.
@@ -122,8 +155,10 @@ func openCaptures(paths []string, stdin io.Reader) (capture.Source, error) {
 
 // live makes a sensor of an interface.
 func (s sensing) live(ctx context.Context, iface string, sink sensor.Sink) (*sensor.Sensor, error) {
-	cfg := sensor.DefaultConfig()
-	cfg.Protocols = protocols.Protocols()
+	cfg, err := s.config()
+	if err != nil {
+		return nil, err
+	}
 	cfg.Live = true
 	name, device, named := strings.Cut(iface, "=")
 	if !named {

@@ -173,7 +173,11 @@ func (r *runner) keep(ctx context.Context, batch []event.Event) error {
 	if err != nil {
 		return err
 	}
-	return r.put(ctx, batch, alerts)
+	if err := r.put(ctx, batch, alerts); err != nil {
+		r.correlator.Again(alerts) // the batch comes again, and its alerts must too
+		return err
+	}
+	return nil
 }
 
 func (r *runner) put(ctx context.Context, events []event.Event, alerts []event.Alert) error {

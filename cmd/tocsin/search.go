@@ -121,9 +121,11 @@ func newPrinter(out io.Writer, asJSON, asCSV bool) printer {
 		}
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME (UTC)\tID\tKIND\tSENSOR\tFROM\tTO\tWHAT")
+	head := "TIME (UTC)\tID\tKIND\tSENSOR\tFROM\tTO\tWHAT\n"
 	return printer{
 		func(e *event.Event) error {
+			io.WriteString(w, head)
+			head = ""
 			_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Format(timeLayout), e.ID, e.Kind, e.Sensor,
 				endpoint(e.Flow.Src), endpoint(e.Flow.Dst), summary(e))
 			return err

@@ -28,7 +28,7 @@ func settle(cmd *cobra.Command) error {
 			return
 		}
 		values, from := file[f.Name], "configuration file"
-		if v, ok := os.LookupEnv(envName(f.Name)); ok {
+		if v := os.Getenv(envName(f.Name)); v != "" {
 			values, from = []string{v}, envName(f.Name)
 		}
 		for _, v := range values {
@@ -49,7 +49,8 @@ func lookup(cmd *cobra.Command, name string) (string, bool) {
 	if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 		return f.Value.String(), true
 	}
-	return os.LookupEnv(envName(name))
+	v := os.Getenv(envName(name))
+	return v, v != ""
 }
 
 // readSettings reads the configuration file: one mapping from flag names to
