@@ -37,11 +37,17 @@ func schema() (*event.Schema, error) {
 	return event.NewSchema(sensor.Fields(), protocols.Fields(), none.Enricher().Fields)
 }
 
-// kinds are the kinds of events that sensors make.
+// houseKinds are the kinds of events that sensors make without any parser.
+var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindLedger}
+
+// kinds are the kinds of events that sensors make. A protocol may have several
+// parsers, one for each transport.
 func kinds() []event.Kind {
-	ks := []event.Kind{event.KindFlow, event.KindARP, event.KindLedger}
+	ks := slices.Clone(houseKinds)
 	for _, p := range protocols.Protocols() {
-		ks = append(ks, p.Name)
+		if !slices.Contains(ks, p.Name) {
+			ks = append(ks, p.Name)
+		}
 	}
 	return ks
 }
@@ -93,8 +99,8 @@ func (s sensing) config() (sensor.Config, error) {
 	for _, name := range *s.protocols {
 		if !slices.ContainsFunc(known, func(p proto.Protocol) bool { return string(p.Name) == name }) {
 			var names []string
-			for _, p := range known {
-				names = append(names, string(p.Name))
+			for _, k := range kinds()[len(houseKinds):] {
+				names = append(names, string(k))
 			}
 			return cfg, usageError{fmt.Errorf("--protocols: %q is not known; there are %s, or all, or none", name, strings.Join(names, ", "))}
 		}
