@@ -279,6 +279,18 @@ func TestCountsAddUp(t *testing.T) {
 	if total != 5 || c.Interval != int64(30*time.Second/time.Millisecond) {
 		t.Errorf("%d alerts in steps of %d ms, want 5 in steps of 30000", total, c.Interval)
 	}
+	fields := []string{"tocsin.alert.level", "tocsin.alert.source", "threat.technique.id", "rule.name", "event.severity", "user.name"}
+	for i, have := range get[[]facet](t, f, "/api/v1/facets?top=3&fields="+strings.Join(fields, ",")) {
+		var want []bucket
+		for _, b := range get[counted](t, f, "/api/v1/counts?top=3&field="+fields[i]).Buckets {
+			if b.Value != "" { // counts tell how many have no value
+				want = append(want, b)
+			}
+		}
+		if have.Field != fields[i] || fmt.Sprint(have.Values) != fmt.Sprint(want) {
+			t.Errorf("facet %s of %s: %v, want %v", have.Field, fields[i], have.Values, want)
+		}
+	}
 	facets := get[[]facet](t, f, "/api/v1/facets?set=events&fields=source.ip,event.dataset&top=2")
 	want := `[{"field":"source.ip","values":[{"value":"192.0.2.1","count":40},{"value":"192.0.2.7","count":20}]},` +
 		`{"field":"event.dataset","values":[{"value":"tocsin.flow","count":40},{"value":"tocsin.dns","count":20}]}]`

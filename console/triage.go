@@ -87,8 +87,12 @@ type changed struct {
 	To     time.Time `json:"to" doc:"Time of the newest event or alert"`
 }
 
-// poll is how often an open stream looks.
-const poll = time.Second
+// An open stream looks each second, or less often where looking takes so long
+// that it would take more than a tenth of the time.
+const (
+	poll     = time.Second
+	idleness = 10
+)
 
 func (c *console) registerStream(api huma.API) {
 	sse.Register(api, huma.Operation{
@@ -101,10 +105,9 @@ func (c *console) registerStream(api huma.API) {
 		default:
 			return // the browser tries again by itself
 		}
-		tick := time.NewTicker(poll)
-		defer tick.Stop()
 		var sent changed
 		for first := true; ; first = false {
+			began := time.Now()
 			now, err := c.look(ctx)
 			if err != nil {
 				return
@@ -118,7 +121,7 @@ func (c *console) registerStream(api huma.API) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(max(poll, idleness*time.Since(began))):
 			}
 		}
 	})

@@ -1,7 +1,7 @@
 import axeCore from 'axe-core';
 import type { Page } from '@playwright/test';
 import { readFileSync } from 'node:fs';
-import { expect, open, rows, test } from './server';
+import { expect, open, recorded, rows, start, test } from './server';
 
 const total = (page: Page) => page.getByTestId('total');
 const query = (page: Page) => page.getByRole('combobox', { name: /Query|查询/ });
@@ -159,7 +159,7 @@ test('the trace shows its hops with reasons, and every export is a file', async 
   await detail(page).getByRole('link', { name: /Trace/ }).first().click();
   await expect(page).toHaveURL(/\/trace\/[0-9a-f]{32}/);
   const edges = page.locator('.graph .edge.path');
-  await expect(edges.first()).toBeVisible();
+  await expect(page.locator('.graph .node').first()).toBeVisible();
   expect(await edges.count()).toBeGreaterThan(1);
   expect(await page.locator('.graph .node').count()).toBeGreaterThan(2);
   expect(await page.locator('.timeline circle').count()).toBeGreaterThan(3);
@@ -177,6 +177,22 @@ test('the trace shows its hops with reasons, and every export is a file', async 
   }
   await hop.locator('.evidence a').first().click();
   await expect(detail(page).locator('h1')).not.toBeEmpty();
+});
+
+test('alerts appear by themselves while packets come in', async ({ browser }) => {
+  const server = await start(['-r', '-'], true);
+  const context = await browser.newContext({ locale: 'en-US' });
+  const page = await context.newPage();
+  try {
+    await page.goto(server.url + '/');
+    await expect(page.getByText('Nothing is stored yet', { exact: false })).toBeVisible();
+    server.stdin.end(readFileSync(recorded('intrusion', 'border.pcap.zst')));
+    await expect(rows(page).first()).toBeVisible({ timeout: 15_000 });
+    await expect(total(page)).toHaveText(/^[1-9]/);
+  } finally {
+    await context.close();
+    await server.stop();
+  }
 });
 
 test('every sensor’s account comes out', async ({ page, url }) => {

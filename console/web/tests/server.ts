@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -13,17 +14,17 @@ export interface Server {
   url: string;
 }
 
-/** Starts `tocsin run` on captures and waits until they are stored. */
-async function start(args: string[]): Promise<Server & { stop: () => Promise<void> }> {
+/** Starts `tocsin run` and waits until its captures are stored, or with live only until it listens. */
+export async function start(args: string[], live = false): Promise<Server & { stdin: Writable; stop: () => Promise<void> }> {
   const data = mkdtempSync(join(tmpdir(), 'tocsin-e2e-'));
-  const child = spawn(binary, ['run', ...args, '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, ['run', ...args, '--listen', '127.0.0.1:0', '--data', data], { stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   const gone = new Promise<void>((done) => child.once('exit', () => done()));
   const url = await new Promise<string>((found, failed) => {
     const hear = (chunk: Buffer) => {
       said += chunk.toString();
       const at = /http:\/\/127\.0\.0\.1:\d+/.exec(said);
-      if (at && /stored \d+ events/.test(said)) found(at[0]);
+      if (at && (live || /stored \d+ events/.test(said))) found(at[0]);
     };
     child.stdout.on('data', hear);
     child.stderr.on('data', hear);
@@ -32,6 +33,7 @@ async function start(args: string[]): Promise<Server & { stop: () => Promise<voi
   });
   return {
     url,
+    stdin: child.stdin,
     stop: async () => {
       child.kill('SIGTERM');
       await gone;
@@ -39,6 +41,9 @@ async function start(args: string[]): Promise<Server & { stop: () => Promise<voi
     },
   };
 }
+
+/** A file of a recorded scenario. */
+export const recorded = (name: string, file: string) => join(root, 'testdata/scenarios', name, file);
 
 /** The arguments that replay a recorded scenario. */
 function scenario(name: string): string[] {

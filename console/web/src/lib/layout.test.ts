@@ -15,7 +15,7 @@ test('a path goes from left to right in one row', () => {
 });
 
 test('no two nodes overlap, whatever hangs on the path', () => {
-  const l = layout({ origin: 'a', path: [hop('a', 'b'), hop('b', 'c')], branches: [hop('b', 'x'), hop('b', 'y'), hop('z', 'b'), hop('x', 'w'), hop('p', 'q'), hop('b', 'c'), hop('c', 'a')] });
+  const l = layout({ origin: 'a', path: [hop('a', 'b'), hop('b', 'c')], branches: [hop('b', 'x'), hop('b', 'y'), hop('z', 'b'), hop('x', 'w'), hop('p', 'q'), hop('b', 'c'), hop('c', 'a'), hop('c', 'c')] });
   expect(l.nodes).toHaveLength(9);
   for (const a of l.nodes)
     for (const b of l.nodes)

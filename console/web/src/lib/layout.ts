@@ -78,7 +78,7 @@ export function layout(t: Pick<Trace, 'path' | 'branches' | 'origin'>): Layout {
   const draw = (hop: Hop, index: number, path: boolean) => {
     const a = byAddress.get(hop.from);
     const b = byAddress.get(hop.to);
-    if (!a || !b) return;
+    if (!a || !b || a === b) return; // what a node did to itself is told in the list
     const pair = [hop.from, hop.to].sort().join(' ');
     const nth = seen.get(pair) ?? 0;
     seen.set(pair, nth + 1);
@@ -96,10 +96,6 @@ export function layout(t: Pick<Trace, 'path' | 'branches' | 'origin'>): Layout {
 /** The nth edge between two nodes; the first is the straightest. */
 function curve(a: Placed, b: Placed, nth: number): Pick<Edge, 'd' | 'labelX' | 'labelY' | 'anchor'> {
   const mid = nodeHeight / 2;
-  if (a === b) {
-    const [x, y] = [a.x + nodeWidth, a.y + mid];
-    return { d: `M${x} ${y - 12} C${x + 40} ${y - 26} ${x + 40} ${y + 26} ${x + 5} ${y + 12}`, labelX: x + 36, labelY: y - 4, anchor: 'start' };
-  }
   if (a.x < b.x) {
     // Edges leave a node as one trunk and turn early, so that the label stands
     // by the target on a stretch that is the edge's own.
