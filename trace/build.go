@@ -151,7 +151,7 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 	if own != nil {
 		seen[own.c.to] = true
 	}
-	back, arrive, err := b.backward(ctx, t, h, began, seen)
+	back, arrive, err := b.backward(ctx, h, began, seen)
 	if err != nil {
 		return err
 	}
@@ -177,12 +177,47 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 		return err
 	}
 	t.Path = append(t.Path, chain.hops...)
+	if err := b.beginning(ctx, t, actor, anchor, seen); err != nil {
+		return err
+	}
 	t.Origin, t.Target = actor, actor
 	if len(t.Path) > 0 {
 		t.Origin, t.Target = t.Path[0].From, t.Path[len(t.Path)-1].To
 	} else if anchor != nil && len(anchor.Targets) > 0 {
 		t.Target = anchor.Targets[0]
 	}
+	return nil
+}
+
+// beginning explains the first host of the path: it lies outside, or somebody
+// outside controlled it, or nobody can be seen to have.
+func (b *builder) beginning(ctx context.Context, t *Trace, first netip.Addr, anchor *event.Alert, seen map[netip.Addr]bool) error {
+	acted := b.from
+	if anchor != nil {
+		acted = anchor.First
+	}
+	if len(t.Path) > 0 {
+		first, acted = t.Path[0].From, t.Path[0].Start
+	}
+	h, err := b.load(ctx, first)
+	if err != nil {
+		return err
+	}
+	if !h.outside() {
+		x, err := b.controller(ctx, h, acted, seen)
+		if err != nil {
+			return err
+		}
+		if x == nil {
+			t.Missing = append(t.Missing, fmt.Sprintf("no conversation into %s before %s explains how it came to act: a host on the inside, or a path that no sensor sees", first, acted.UTC().Format(time.RFC3339)))
+			return nil
+		}
+		hop := x.hop(x.arg.confidence())
+		hop.From, hop.To, hop.Role = hop.To, hop.From, "control"
+		t.Path = slices.Insert(t.Path, 0, hop)
+		first = hop.From
+	}
+	t.Missing = append(t.Missing, fmt.Sprintf("%s lies outside: who used it cannot be seen from here", first))
 	return nil
 }
 
@@ -251,12 +286,11 @@ func best(xs []candidate) []candidate {
 
 // backward walks from a host to where the attack came from. It returns the
 // hops in the order of the attack, and the conversation that reached the host.
-func (b *builder) backward(ctx context.Context, t *Trace, h *host, next time.Time, seen map[netip.Addr]bool) ([]Hop, *conversation, error) {
+func (b *builder) backward(ctx context.Context, h *host, next time.Time, seen map[netip.Addr]bool) ([]Hop, *conversation, error) {
 	var hops []Hop
 	var arrive *conversation
 	for len(hops) < maxHops {
 		if h.outside() {
-			t.Missing = append(t.Missing, fmt.Sprintf("%s lies outside: who used it cannot be seen from here", h.addr))
 			break
 		}
 		var xs []candidate
@@ -288,7 +322,6 @@ func (b *builder) backward(ctx context.Context, t *Trace, h *host, next time.Tim
 			}
 		}
 		if taken == nil {
-			t.Missing = append(t.Missing, fmt.Sprintf("no conversation into %s before %s explains how it came to act: a host on the inside, or a path that no sensor sees", h.addr, next.UTC().Format(time.RFC3339)))
 			break
 		}
 		hops = append(hops, taken.hop(taken.arg.confidence()))
@@ -301,6 +334,28 @@ func (b *builder) backward(ctx context.Context, t *Trace, h *host, next time.Tim
 	}
 	slices.Reverse(hops)
 	return hops, arrive, nil
+}
+
+// controller finds the channel by which somebody outside may have told a host
+// what to do, where nobody came in: a conversation that the host opened, that
+// alerts call a control channel, and that began before a time.
+func (b *builder) controller(ctx context.Context, h *host, next time.Time, seen map[netip.Addr]bool) (*candidate, error) {
+	var found *candidate
+	for _, c := range h.out {
+		x := b.candidate(h, c, link{next: next, control: true}, false)
+		if !c.established || c.start.After(next) || seen[c.to] || x.arg.confidence() < acceptedFrom ||
+			!slices.ContainsFunc(x.alerts, func(a *event.Alert) bool { return hasTactic(a, controlTactics...) }) {
+			continue
+		}
+		to, err := b.load(ctx, c.to)
+		if err != nil {
+			return nil, err
+		}
+		if to.outside() && (found == nil || cmp.Or(cmp.Compare(x.arg.sum, found.arg.sum), cmp.Compare(c.flows(), found.c.flows())) > 0) {
+			found = &x
+		}
+	}
+	return found, nil
 }
 
 func (b *builder) reject(x candidate) {
@@ -411,6 +466,9 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 			onPath[hop.To] = hop.Start
 		}
 		pairs[[2]netip.Addr{hop.From, hop.To}] = true
+		if hop.Role == "control" { // the host opened it
+			pairs[[2]netip.Addr{hop.To, hop.From}] = true
+		}
 	}
 	alerts := map[event.ID]*event.Alert{}
 	if anchor != nil {

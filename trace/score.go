@@ -48,11 +48,13 @@ func (a *argument) confidence() float64 {
 const prior = -2.5
 
 // link is what is already known beside a candidate: going backward, when the
-// act began that it is to explain; going forward, the conversation that brought
-// the attacker to its source.
+// act began that it is to explain, and whether it is a channel that the host
+// opened to its controller; going forward, the conversation that brought the
+// attacker to its source.
 type link struct {
-	next   time.Time
-	arrive *conversation
+	next    time.Time
+	control bool
+	arrive  *conversation
 }
 
 // weigh argues whether c carried the attack. alerts are those about c's pair.
@@ -75,7 +77,9 @@ func (b *builder) weigh(c *conversation, alerts []*event.Alert, l link, suspectS
 	if exploit {
 		a.add(1, "the alert is of a kind that gives access: initial access, credential access, lateral movement or execution")
 	}
-	if name := c.remoteAccess(); name != "" {
+	if l.control {
+		a.add(1, "the host opened it to the outside, and may be told there what to do")
+	} else if name := c.remoteAccess(); name != "" {
 		a.add(1, "%s gives control of the host", name)
 	}
 	if c.logins > 0 {
