@@ -137,9 +137,18 @@ func within(s string, a netip.Addr) bool {
 	return s == a.String()
 }
 
-func TestIntrusionIsReportedStageByStage(t *testing.T) {
-	tr := readTruth(t, "intrusion")
-	alerts := alertsOf(t, "intrusion")
+// attacks are the scenarios in which there is something to find.
+var attacks = []string{"intrusion", "phish"}
+
+func TestAttacksAreReportedStageByStage(t *testing.T) {
+	for _, name := range attacks {
+		t.Run(name, func(t *testing.T) { reported(t, name) })
+	}
+}
+
+func reported(t *testing.T, name string) {
+	tr := readTruth(t, name)
+	alerts := alertsOf(t, name)
 	for _, s := range tr.Stages {
 		var techniques []string
 		for _, x := range s.Techniques {
@@ -168,11 +177,18 @@ func TestBenignIsQuiet(t *testing.T) {
 	}
 }
 
-// TestTruePath traces the intrusion from the process back to its origin.
+// TestTruePath traces each attack from every host on its path and from its
+// last effect.
 func TestTruePath(t *testing.T) {
-	tr := readTruth(t, "intrusion")
+	for _, name := range attacks {
+		t.Run(name, func(t *testing.T) { traced(t, name) })
+	}
+}
+
+func traced(t *testing.T, name string) {
+	tr := readTruth(t, name)
 	dir := t.TempDir()
-	run(t, 0, slices.Concat([]string{"run", "--once", "--data", dir}, reading(t, "intrusion"), known("intrusion"))...)
+	run(t, 0, slices.Concat([]string{"run", "--once", "--data", dir}, reading(t, name), known(name))...)
 	fields, err := schema()
 	if err != nil {
 		t.Fatal(err)
