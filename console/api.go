@@ -131,7 +131,7 @@ func (c *console) searchAlerts(ctx context.Context, in *searchInput) (*body[reco
 	}
 	type hit struct {
 		place
-		record Record
+		event event.Event
 	}
 	var hits []hit
 	best := func() {
@@ -146,7 +146,7 @@ func (c *console) searchAlerts(ctx context.Context, in *searchInput) (*body[reco
 		if in.Cursor != "" && before(at, after) <= 0 {
 			continue
 		}
-		if hits = append(hits, hit{at, newRecord(&e)}); len(hits) > 4*maxPage {
+		if hits = append(hits, hit{at, e}); len(hits) > 4*maxPage {
 			best()
 		}
 	}
@@ -157,7 +157,7 @@ func (c *console) searchAlerts(ctx context.Context, in *searchInput) (*body[reco
 			out.Next = hits[i-1].String()
 			break
 		}
-		out.Items = append(out.Items, h.record)
+		out.Items = append(out.Items, newRecord(&h.event))
 	}
 	return &body[recordPage]{out}, nil
 }
