@@ -103,6 +103,14 @@ var coreByName = func() map[string]coreField {
 // CoreFields documents the fields that an event of any kind may have.
 func CoreFields() []FieldDoc { return append([]FieldDoc(nil), coreDocs[1:]...) }
 
+// ofFlows reports whether only events of flows have a field.
+func (c coreField) ofFlows() bool {
+	return flowFields&(1<<c) != 0
+}
+
+const flowFields uint64 = 1<<cSrcBytes | 1<<cDstBytes | 1<<cNetBytes | 1<<cSrcPackets | 1<<cDstPackets | 1<<cNetPackets |
+	1<<cSrcPayload | 1<<cDstPayload | 1<<cState | 1<<cHistory | 1<<cEndReason
+
 func (e *Event) core(c coreField) Value {
 	f := &e.Flow
 	switch c {
@@ -183,7 +191,7 @@ func (e *Event) core(c coreField) Value {
 		return strValue(f.Service)
 	}
 	if e.Kind != KindFlow {
-		return Value{}
+		return Value{} // see ofFlows
 	}
 	switch c {
 	case cSrcBytes:
@@ -299,14 +307,15 @@ func macValue(m MAC) Value {
 }
 
 // String returns the address as ECS asks (RFC 7042): upper-case pairs with hyphens.
-func (m MAC) String() string {
+func (m MAC) String() string { return string(m.append(make([]byte, 0, 17))) }
+
+func (m MAC) append(b []byte) []byte {
 	const digits = "0123456789ABCDEF"
-	b := make([]byte, 0, 17)
 	for i, x := range m {
 		if i > 0 {
 			b = append(b, '-')
 		}
 		b = append(b, digits[x>>4], digits[x&15])
 	}
-	return string(b)
+	return b
 }

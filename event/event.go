@@ -48,6 +48,16 @@ func (e *Event) Clone() Event {
 	return c
 }
 
+// Place is where e stands in the order of time: its ID, with the milliseconds
+// of its Time. Of an event that is the ID. Of an alert it is not: an alert's ID
+// begins with the start of its time bucket, its Time is that of its earliest
+// event.
+func (e *Event) Place() ID {
+	p := FirstID(e.Time)
+	copy(p[6:], e.ID[6:])
+	return p
+}
+
 // Set gives the field name the value v, replacing an earlier value.
 func (e *Event) Set(name string, v Value) {
 	for i := range e.Fields {

@@ -1,39 +1,229 @@
 package event
 
 import (
-	"cmp"
+	"encoding/hex"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 // Encoder writes events as JSON: one object, fields nested by the dots of
 // their names and sorted, so the same event always has the same bytes. It
 // keeps scratch space, and is for one goroutine. The zero Encoder is ready.
+//
+// The core fields, of which most events mainly consist, are written without
+// going through Values, and what lies between two of them is made beforehand.
 type Encoder struct {
-	extra []Field
+	order   []int32 // indices of an event's Fields, by name
+	seconds [8]second
+}
+
+// second is the text of a second, kept because events come in bursts.
+type second struct {
+	at   int64 // since 1970
+	text [len("2006-01-02T15:04:05")]byte
+	set  bool
 }
 
 // Append appends the JSON of e, without a line end.
 func (enc *Encoder) Append(dst []byte, e *Event) []byte {
-	enc.extra = append(enc.extra[:0], e.Fields...)
-	slices.SortFunc(enc.extra, func(a, b Field) int { return cmp.Compare(a.Name, b.Name) })
-	w := nester{dst: append(dst, '{')}
-	i := 0
+	order := enc.sort(e.Fields)
+	dst = append(dst, '{')
+	last := coreField(0) // of those written, unless another field came after it
+	w := nester{}
+	between := false // another field came after last
 	for c := coreField(1); c < numCore; c++ {
-		for i < len(enc.extra) && enc.extra[i].Name < coreNames[c] {
-			w.field(enc.extra[i].Name, enc.extra[i].Value)
-			i++
+		if e.Kind != KindFlow && c.ofFlows() {
+			continue
 		}
-		if v := e.core(c); !v.IsZero() {
-			w.field(coreNames[c], v)
+		for len(order) > 0 && e.Fields[order[0]].Name < coreNames[c] {
+			if !between {
+				w, between = coreTexts.nester(last), true
+			}
+			w.dst = dst
+			w.field(&e.Fields[order[0]])
+			dst, order = w.dst, order[1:]
 		}
+		before := len(dst)
+		if between {
+			mark := w
+			w.dst = dst
+			w.open(coreNames[c])
+			dst = w.dst
+			w = mark
+		} else {
+			dst = append(dst, coreTexts[c].after[last]...)
+		}
+		key := len(dst)
+		if dst = enc.appendCore(dst, e, c); len(dst) == key {
+			dst = dst[:before]
+			continue
+		}
+		last, between = c, false
 	}
-	for ; i < len(enc.extra); i++ {
-		w.field(enc.extra[i].Name, enc.extra[i].Value)
+	if !between {
+		w = coreTexts.nester(last)
+	}
+	w.dst = dst
+	for _, i := range order {
+		w.field(&e.Fields[i])
 	}
 	return w.end()
+}
+
+// sort returns the indices of fields by name.
+func (enc *Encoder) sort(fs []Field) []int32 {
+	enc.order = enc.order[:0]
+	for i := range fs {
+		enc.order = append(enc.order, int32(i))
+	}
+	if len(fs) > 32 {
+		slices.SortStableFunc(enc.order, func(a, b int32) int { return strings.Compare(fs[a].Name, fs[b].Name) })
+		return enc.order
+	}
+	for i := 1; i < len(enc.order); i++ {
+		for j := i; j > 0 && fs[enc.order[j]].Name < fs[enc.order[j-1]].Name; j-- {
+			enc.order[j], enc.order[j-1] = enc.order[j-1], enc.order[j]
+		}
+	}
+	return enc.order
+}
+
+// appendCore appends the JSON of what core returns, and nothing if that is absent.
+func (enc *Encoder) appendCore(b []byte, e *Event, c coreField) []byte {
+	f := &e.Flow
+	switch c {
+	case cTimestamp:
+		return enc.appendTime(b, e.Time)
+	case cStart:
+		if !f.Start.IsZero() {
+			return enc.appendTime(b, f.Start)
+		}
+	case cEnd:
+		if !f.End.IsZero() {
+			return enc.appendTime(b, f.End)
+		}
+	case cDuration:
+		if !f.Start.IsZero() && !f.End.IsZero() {
+			return strconv.AppendInt(b, int64(f.End.Sub(f.Start)), 10)
+		}
+	case cID:
+		if !e.ID.IsZero() {
+			b = append(b, '"')
+			b = hex.AppendEncode(b, e.ID[:])
+			return append(b, '"')
+		}
+	case cSrcIP:
+		return appendIP(b, f.Src.IP)
+	case cDstIP:
+		return appendIP(b, f.Dst.IP)
+	case cSrcMAC:
+		return appendMAC(b, f.Src.MAC)
+	case cDstMAC:
+		return appendMAC(b, f.Dst.MAC)
+	case cObserver:
+		return appendSome(b, e.Sensor)
+	case cIface:
+		return appendSome(b, e.Iface)
+	case cCommunityID:
+		return appendSome(b, f.CommunityID)
+	case cProtocol:
+		return appendSome(b, f.Service)
+	case cVLAN, cInnerVLAN:
+		if f.VLAN == 0 && f.InnerVLAN == 0 {
+			return b
+		}
+	}
+	if v := e.core(c); !v.IsZero() {
+		return v.appendJSON(b)
+	}
+	return b
+}
+
+func (enc *Encoder) appendTime(b []byte, t time.Time) []byte {
+	n := t.UnixNano()
+	at, frac := n/int64(time.Second), n%int64(time.Second)
+	if frac < 0 {
+		at, frac = at-1, frac+int64(time.Second)
+	}
+	s := &enc.seconds[uint64(at)%uint64(len(enc.seconds))]
+	if s.at != at || !s.set {
+		s.at, s.set = at, true
+		time.Unix(at, 0).UTC().AppendFormat(s.text[:0], "2006-01-02T15:04:05")
+	}
+	b = append(b, '"')
+	b = append(b, s.text[:]...)
+	if frac != 0 {
+		digits := [10]byte{'.'}
+		for i := 9; i > 0; i-- {
+			digits[i] = '0' + byte(frac%10)
+			frac /= 10
+		}
+		n := len(digits)
+		for digits[n-1] == '0' {
+			n--
+		}
+		b = append(b, digits[:n]...)
+	}
+	return append(b, 'Z', '"')
+}
+
+func appendIP(b []byte, a netip.Addr) []byte {
+	if !a.IsValid() {
+		return b
+	}
+	b = append(b, '"')
+	b = a.WithZone("").AppendTo(b)
+	return append(b, '"')
+}
+
+func appendMAC(b []byte, m MAC) []byte {
+	if m == (MAC{}) {
+		return b
+	}
+	b = append(b, '"')
+	b = m.append(b)
+	return append(b, '"')
+}
+
+func appendSome(b []byte, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return appendString(b, s)
+}
+
+// coreText is what of a core field's JSON is the same in all events.
+type coreText struct {
+	path  string // as of nester, when the field was written
+	depth int
+	// after is what comes before the value, by the core field before it; 0 is
+	// for none.
+	after [numCore]string
+}
+
+// coreTable is the texts of all core fields.
+type coreTable [numCore]coreText
+
+var coreTexts = func() *coreTable {
+	texts := new(coreTable)
+	for c := coreField(1); c < numCore; c++ {
+		for last := range c {
+			w := texts.nester(last)
+			w.open(coreNames[c])
+			texts[c].path, texts[c].depth, texts[c].after[last] = w.path, w.depth, string(w.dst)
+		}
+	}
+	return texts
+}()
+
+// nester returns a nester that goes on after a core field, or at the start.
+func (texts *coreTable) nester(last coreField) nester {
+	return nester{path: texts[last].path, depth: texts[last].depth, comma: last != 0}
 }
 
 // AppendJSON appends the JSON of e; where many are written, use an Encoder.
@@ -53,10 +243,16 @@ type nester struct {
 	comma bool
 }
 
-func (w *nester) field(name string, v Value) {
-	if v.IsZero() {
+func (w *nester) field(f *Field) {
+	if f.Value.IsZero() {
 		return
 	}
+	w.open(f.Name)
+	w.dst = f.Value.appendJSON(w.dst)
+}
+
+// open writes what comes before the value of a field.
+func (w *nester) open(name string) {
 	// Length of the leading groups that name shares with the open path.
 	common := 0
 	for i := 0; i < len(w.path) && i < len(name) && w.path[i] == name[i]; i++ {
@@ -83,7 +279,6 @@ func (w *nester) field(name string, v Value) {
 	}
 	w.path = name[:start]
 	w.key(name[start:])
-	w.dst = v.AppendJSON(w.dst)
 	w.comma = true
 }
 
@@ -91,8 +286,7 @@ func (w *nester) key(k string) {
 	if w.comma {
 		w.dst = append(w.dst, ',')
 	}
-	w.dst = appendString(w.dst, k)
-	w.dst = append(w.dst, ':')
+	w.dst = append(appendString(w.dst, k), ':')
 }
 
 func (w *nester) end() []byte {
@@ -103,29 +297,35 @@ func (w *nester) end() []byte {
 }
 
 // AppendJSON appends v as JSON; an absent value is null.
-func (v Value) AppendJSON(b []byte) []byte {
+func (v Value) AppendJSON(b []byte) []byte { return v.appendJSON(b) }
+
+func (v *Value) appendJSON(b []byte) []byte {
 	switch v.typ {
 	case TypeNone:
 		return append(b, "null"...)
 	case TypeString:
 		return appendString(b, v.str)
+	case TypeInt:
+		return strconv.AppendInt(b, int64(v.n1), 10)
 	case TypeIP, TypeTime:
 		b = append(b, '"')
 		b = v.AppendText(b)
 		return append(b, '"')
 	case TypeList:
 		b = append(b, '[')
-		for i, x := range v.List() {
+		list := v.List()
+		for i := range list {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = x.AppendJSON(b)
+			b = list[i].appendJSON(b)
 		}
 		return append(b, ']')
 	case TypeObject:
 		w := nester{dst: append(b, '{')}
-		for _, f := range v.Object() {
-			w.field(f.Name, f.Value)
+		fs := v.Object()
+		for i := range fs {
+			w.field(&fs[i])
 		}
 		return w.end()
 	}
@@ -148,9 +348,14 @@ func appendFloat(b []byte, f float64) []byte {
 	return append(b, ".0"...)
 }
 
+// appendString writes a text in quotes. Most need no escapes.
 func appendString(b []byte, s string) []byte {
-	const hexDigits = "0123456789abcdef"
 	b = append(b, '"')
+	if plain(s) {
+		b = append(b, s...)
+		return append(b, '"')
+	}
+	const hexDigits = "0123456789abcdef"
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -188,4 +393,27 @@ func appendString(b []byte, s string) []byte {
 	}
 	b = append(b, s[start:]...)
 	return append(b, '"')
+}
+
+// plain reports whether a text is ASCII without control characters, quotes and
+// backslashes. It looks at eight bytes at a time.
+func plain(s string) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for len(s) >= 8 {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, slash := x^(ones*'"'), x^(ones*'\\')
+		// The top bit of a byte says that it is beyond ASCII, less than a
+		// space, or equal to one of the two.
+		if (x|(x-ones*0x20)|(quote-ones)|(slash-ones))&tops != 0 {
+			return false
+		}
+		s = s[8:]
+	}
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -23,17 +21,16 @@ sensor's accounts. Several captures are read as one, in the order of time.`,
 	}
 	in := sensingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<20)
-		s, err := in.files(args, cmd.InOrStdin(), &lines{w: w})
+		s, err := in.files(args, cmd.InOrStdin(), &lines{w: cmd.OutOrStdout()})
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.Run(cmd.Context()), w.Flush())
+		return s.Run(cmd.Context())
 	}
 	return cmd
 }
 
-// lines is a sink that writes events as JSON lines.
+// lines is a sink that writes events as JSON lines, batches at once.
 type lines struct {
 	w   io.Writer
 	enc event.Encoder
