@@ -26,7 +26,7 @@ type Store interface {
 	Put(ctx context.Context, events []event.Event, alerts []event.Alert) error
 	// Get returns the event or alert (as event.Alert.Event makes it) of an ID.
 	Get(ctx context.Context, id event.ID) (event.Event, error)
-	// Search returns what matches, ordered by ID, and so by time, as the store
+	// Search returns what matches, ordered by event.Event.Place, as the store
 	// was when it began. It ends after an error. The store may be asked and
 	// written within the loop.
 	Search(ctx context.Context, q Query) iter.Seq2[event.Event, error]
@@ -52,7 +52,7 @@ type Query struct {
 	To    time.Time // exclusive; zero: no bound
 	Limit int       // 0: no limit
 	Desc  bool      // latest first
-	After event.ID  // continue behind this one, in the order asked for; zero: from the start
+	After event.ID  // continue behind this event.Event.Place, in the order asked for; zero: from the start
 }
 
 // Set restricts a query to events or to alerts.

@@ -687,7 +687,8 @@ func (s *Store) alert(tx *sql.Tx, id event.ID) (event.Alert, error) {
 
 func (s *Store) writeAlert(tx *sql.Tx, a *event.Alert) error {
 	e := a.Event()
+	place := e.Place()
 	status := e.Get("tocsin.alert.status").Str()
-	_, err := tx.Exec(`REPLACE INTO alert VALUES (?,?,?,?,?,?)`, a.ID[:], e.Time.UnixNano(), a.Severity, a.Rule.ID, status, e.AppendJSON(nil))
+	_, err := tx.Exec(`REPLACE INTO alert VALUES (?,?,?,?,?,?,?)`, a.ID[:], place[:], e.Time.UnixNano(), a.Severity, a.Rule.ID, status, e.AppendJSON(nil))
 	return err
 }

@@ -184,7 +184,7 @@ func (p *plan) scan(b *block, fn func(row int)) {
 
 // source is one sorted list that takes part in a merge.
 type source interface {
-	id() event.ID // of the next
+	id() event.ID // event.Event.Place of the next
 	take() (event.Event, error)
 	more() bool
 }
@@ -223,14 +223,14 @@ type alertSource struct {
 	s    *Store
 	tx   *sql.Tx
 	p    *plan
-	at   event.ID // the last one read
+	at   event.ID // place of the last one read
 	page []event.Event
 	end  bool
 }
 
 const alertPage = 256
 
-func (x *alertSource) id() event.ID { return x.page[0].ID }
+func (x *alertSource) id() event.ID { return x.page[0].Place() }
 func (x *alertSource) more() bool   { return len(x.page) > 0 }
 func (x *alertSource) take() (event.Event, error) {
 	e := x.page[0]
@@ -252,9 +252,9 @@ func (x *alertSource) fill() error {
 }
 
 func (x *alertSource) read() error {
-	text := `SELECT id, json FROM alert WHERE time >= ? AND time < ? AND (? OR id > ?) ORDER BY id LIMIT ?`
+	text := `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND (? OR place > ?) ORDER BY place LIMIT ?`
 	if x.p.Desc {
-		text = `SELECT id, json FROM alert WHERE time >= ? AND time < ? AND (? OR id < ?) ORDER BY id DESC LIMIT ?`
+		text = `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND (? OR place < ?) ORDER BY place DESC LIMIT ?`
 	}
 	rows, err := x.tx.Query(text, x.p.from, x.p.to, x.at.IsZero(), x.at[:], alertPage)
 	if err != nil {
@@ -264,14 +264,14 @@ func (x *alertSource) read() error {
 	n := 0
 	for rows.Next() {
 		n++
-		var id, text sql.RawBytes
-		if err := rows.Scan(&id, &text); err != nil {
+		var id, place, text sql.RawBytes
+		if err := rows.Scan(&id, &place, &text); err != nil {
 			return x.s.wrap("read alerts", err)
 		}
-		copy(x.at[:], id)
+		copy(x.at[:], place)
 		var e event.Event
 		if err := x.s.alerts.Decode(text, &e); err != nil {
-			return x.s.wrap(fmt.Sprintf("table alert, %s: damaged", x.at), err)
+			return x.s.wrap(fmt.Sprintf("table alert, %x: damaged", []byte(id)), err)
 		}
 		if x.p.match(&e) {
 			x.page = append(x.page, e)

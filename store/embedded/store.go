@@ -76,9 +76,10 @@ CREATE TABLE posting (        -- which of the run's 64 blocks hold an address of
 CREATE TABLE minute (         -- events of a kind in a minute since 1970
 	minute INTEGER, kind TEXT, events INTEGER NOT NULL,
 	PRIMARY KEY (minute, kind)) WITHOUT ROWID;
-CREATE TABLE alert (
-	id BLOB PRIMARY KEY, time INTEGER NOT NULL, severity INTEGER NOT NULL,
+CREATE TABLE alert (          -- place is event.Event.Place
+	id BLOB PRIMARY KEY, place BLOB NOT NULL, time INTEGER NOT NULL, severity INTEGER NOT NULL,
 	rule TEXT NOT NULL, status TEXT NOT NULL, json BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX alert_place ON alert (place);
 `
 
 // Store is an open store. It implements store.Store.

@@ -233,7 +233,7 @@ func (g *Generator) Query(es []event.Event) store.Query {
 		q.Limit = 1 + r.IntN(30)
 	}
 	if r.IntN(4) == 0 {
-		q.After = es[r.IntN(len(es))].ID
+		q.After = es[r.IntN(len(es))].Place()
 	}
 	return q
 }

@@ -37,16 +37,16 @@ func (s *slow) search(q store.Query) []event.Event {
 		if !s.matches(q, e) {
 			continue
 		}
-		if c := e.ID.Compare(q.After); !q.After.IsZero() && (q.Desc && c >= 0 || !q.Desc && c <= 0) {
+		if c := e.Place().Compare(q.After); !q.After.IsZero() && (q.Desc && c >= 0 || !q.Desc && c <= 0) {
 			continue
 		}
 		found = append(found, *e)
 	}
 	slices.SortFunc(found, func(a, b event.Event) int {
 		if q.Desc {
-			return b.ID.Compare(a.ID)
+			return b.Place().Compare(a.Place())
 		}
-		return a.ID.Compare(b.ID)
+		return a.Place().Compare(b.Place())
 	})
 	if q.Limit > 0 {
 		found = found[:min(len(found), q.Limit)]

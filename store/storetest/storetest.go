@@ -337,7 +337,7 @@ func testPages(t *testing.T, open Open) {
 				}
 				want = want[1:]
 			}
-			q.After = page[len(page)-1].ID
+			q.After = page[len(page)-1].Place()
 		}
 		if len(want) != 0 {
 			t.Errorf("desc %v: %d did not come", desc, len(want))
