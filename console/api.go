@@ -1,13 +1,9 @@
 package console
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -97,7 +93,7 @@ type body[T any] struct{ Body T }
 type searchInput struct {
 	Selection
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in this answer"`
-	Cursor string `query:"cursor" maxLength:"48" doc:"The next of the answer before"`
+	Cursor string `query:"cursor" maxLength:"32" doc:"The next of the answer before"`
 	Order  string `query:"order" enum:"asc,desc" default:"desc" doc:"By time: earliest or latest first"`
 }
 
@@ -106,89 +102,16 @@ type recordPage struct {
 	Next  string   `json:"next,omitempty" doc:"Cursor of the records that follow; absent at the end"`
 }
 
-// searchAlerts orders by the time of the alerts. Their IDs, which stores order
-// by, carry the start of their rule's time bucket instead, so all that match
-// are looked at and the best of them kept; with each page fewer are left.
 func (c *console) searchAlerts(ctx context.Context, in *searchInput) (*body[recordPage], error) {
-	q, err := c.query(&in.Selection, store.Alerts)
-	if err != nil {
-		return nil, err
-	}
-	before := func(a, b place) int { return cmp.Or(a.time.Compare(b.time), a.id.Compare(b.id)) }
-	if in.Order == "desc" {
-		before = func(a, b place) int { return cmp.Or(b.time.Compare(a.time), b.id.Compare(a.id)) }
-	}
-	var after place
-	if in.Cursor != "" {
-		if after, err = parsePlace(in.Cursor); err != nil {
-			return nil, err
-		}
-		if in.Order == "desc" && (q.To.IsZero() || after.time.Before(q.To)) {
-			q.To = after.time.Add(1) // others of the same nanosecond may follow
-		} else if in.Order == "asc" && after.time.After(q.From) {
-			q.From = after.time
-		}
-	}
-	type hit struct {
-		place
-		event event.Event
-	}
-	var hits []hit
-	best := func() {
-		slices.SortFunc(hits, func(a, b hit) int { return before(a.place, b.place) })
-		hits = hits[:min(len(hits), in.Limit+1)] // one more tells whether there is a next page
-	}
-	for e, err := range c.Store.Search(ctx, q) {
-		if err != nil {
-			return nil, answer(err)
-		}
-		at := place{e.Time, e.ID}
-		if in.Cursor != "" && before(at, after) <= 0 {
-			continue
-		}
-		if hits = append(hits, hit{at, e}); len(hits) > 4*maxPage {
-			best()
-		}
-	}
-	best()
-	out := recordPage{Items: []Record{}}
-	for i, h := range hits {
-		if i == in.Limit {
-			out.Next = hits[i-1].String()
-			break
-		}
-		out.Items = append(out.Items, newRecord(&h.event))
-	}
-	return &body[recordPage]{out}, nil
-}
-
-// place is where an alert stands among others.
-type place struct {
-	time time.Time
-	id   event.ID
-}
-
-// String returns the cursor of what follows.
-func (p place) String() string { return fmt.Sprintf("%016x%s", uint64(p.time.UnixNano()), p.id) }
-
-func parsePlace(cursor string) (p place, err error) {
-	const digits = 16
-	if len(cursor) < digits {
-		return p, newProblem(http.StatusUnprocessableEntity, "cursor: not one that an answer gave")
-	}
-	nanos, err := strconv.ParseUint(cursor[:digits], 16, 64)
-	if err != nil {
-		return p, newProblem(http.StatusUnprocessableEntity, "cursor: "+err.Error())
-	}
-	p.time = time.Unix(0, int64(nanos)).UTC()
-	if p.id, err = event.ParseID(cursor[digits:]); err != nil {
-		return p, newProblem(http.StatusUnprocessableEntity, "cursor: "+err.Error())
-	}
-	return p, nil
+	return c.search(ctx, in, store.Alerts)
 }
 
 func (c *console) searchEvents(ctx context.Context, in *searchInput) (*body[recordPage], error) {
-	q, err := c.query(&in.Selection, store.Events)
+	return c.search(ctx, in, store.Events)
+}
+
+func (c *console) search(ctx context.Context, in *searchInput, set store.Set) (*body[recordPage], error) {
+	q, err := c.query(&in.Selection, set)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +133,7 @@ func (c *console) searchEvents(ctx context.Context, in *searchInput) (*body[reco
 			break
 		}
 		out.Items = append(out.Items, newRecord(&e))
-		last = e.ID
+		last = e.Place()
 	}
 	return &body[recordPage]{out}, nil
 }

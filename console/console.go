@@ -35,8 +35,7 @@ type Config struct {
 // Limits of one request.
 const (
 	maxBody    = 1 << 20          // of a request's body, bytes
-	maxQuery   = 8 << 10          // of a query's text, characters
-	maxPage    = 1000             // of records in one answer
+	maxQuery   = 8 << 10          // of a query's text, characters; as Selection says
 	maxTime    = 30 * time.Second // that a request may take; streams are exempt
 	maxStreams = 64               // that may be open at once
 )

@@ -203,7 +203,7 @@ func TestSearchPagesThroughAll(t *testing.T) {
 func TestAlertsPageByTheirTime(t *testing.T) {
 	f := newFixture(t)
 	// IDs in the opposite order of the times, as buckets of rules may make
-	// them, and two alerts of one nanosecond.
+	// them, and always two alerts of one time.
 	h := event.NewHasher()
 	var more []event.Alert
 	for i := range 20 {
