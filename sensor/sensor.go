@@ -11,6 +11,7 @@ package sensor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -95,6 +96,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// ErrLinkType is in what Run returns if there were packets of a link type that
+// the decoder does not know. They are dropped, and in the ledger.
+var ErrLinkType = errors.New("unknown link type")
+
 // Open opens the source that a worker reads. Sources of several workers hand
 // out the same packets.
 type Open func(worker int) (capture.Source, error)
@@ -121,7 +126,8 @@ func New(cfg Config, open Open, sink Sink) (*Sensor, error) {
 
 // Run reads the source to its end, or until ctx is done, which is no error, and
 // publishes every event that comes of it. It returns the source's error, after
-// everything that lies before it was published, or the sink's.
+// everything that lies before it was published, or the sink's; or ErrLinkType,
+// after everything else was read.
 //
 // A live source must end when ctx does. What was begun is finished and
 // published even then, so the sink is not given ctx's end.
@@ -157,7 +163,7 @@ func (s *Sensor) Run(ctx context.Context) error {
 		s.addErrors(w)
 	}
 	if err == nil {
-		err = workers[0].err
+		err = errors.Join(workers[0].err, workers[0].linkErrors())
 	}
 	return err
 }

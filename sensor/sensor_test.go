@@ -455,7 +455,7 @@ func TestWorkers(t *testing.T) {
 					cfg.StreamBytes, cfg.StreamTotal = 4096, 16*4096
 				}
 				got, s, events, err := listen(t, cfg, play(packets))
-				if err != nil {
+				if !errors.Is(err, sensor.ErrLinkType) {
 					t.Fatal(err)
 				}
 				sum := checkLedger(t, events)
@@ -734,6 +734,31 @@ func TestErrors(t *testing.T) {
 	}
 	if err := s.Run(context.Background()); !errors.Is(err, none) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Packets of a link type that nothing is known of are named at the end, after
+// everything else was told: a capture of them must not pass for a quiet one.
+func TestUnknownLinkType(t *testing.T) {
+	r := &recorder{at: epoch}
+	r.add(127, []byte("radio"))
+	r.add(packet.LinkEthernet, make([]byte, 60))
+	for link := range capture.LinkType(40) {
+		r.add(1000+link, []byte("x"))
+	}
+	for _, workers := range []int{1, 4} {
+		lines, s, _, err := listen(t, config(workers), func(int) (capture.Source, error) {
+			return &tape{packets: r.packets}, nil
+		})
+		if !errors.Is(err, sensor.ErrLinkType) || !strings.HasPrefix(err.Error(), "a.pcap: 1 packets passed over: unknown link type 127; ") {
+			t.Errorf("%d workers: error %v", workers, err)
+		}
+		if told := strings.Count(err.Error(), "\n") + 1; told != 16 || !strings.Contains(err.Error(), "26 packets passed over: unknown link type 1014;") {
+			t.Errorf("%d workers: %d link types told:\n%v", workers, told, err)
+		}
+		if n := s.Counters().Ledger["dropped.unknown_link_type"]; n != 41 || len(lines) == 0 {
+			t.Errorf("%d workers: %d packets and %d events", workers, n, len(lines))
+		}
 	}
 }
 

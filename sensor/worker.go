@@ -3,7 +3,9 @@ package sensor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
@@ -44,8 +46,20 @@ type worker struct {
 	stop   chan struct{}
 	hasher *event.Hasher
 	errors []map[string]uint64 // of parsers: by protocol, by cause
+	links  []unknownLink       // seen by the first worker
 	err    error               // of the source
 }
+
+// unknownLink counts the packets of a tap that have a link type which the
+// decoder does not know.
+type unknownLink struct {
+	iface   int
+	link    capture.LinkType
+	packets uint64
+}
+
+// maxUnknownLinks bounds the link types that are told of one by one.
+const maxUnknownLinks = 16
 
 func newWorker(cfg *Config, number int, src capture.Source) *worker {
 	w := &worker{
@@ -151,6 +165,9 @@ func (w *worker) handle() {
 	if outcome == packet.FragmentDropped {
 		w.refused++
 	}
+	if outcome == packet.UnknownLink && w.number == 0 {
+		w.unknownLink()
+	}
 	n := int(packet.Hash(p) % Shards)
 	sh := w.shards[n]
 	if sh == nil {
@@ -173,6 +190,29 @@ func (w *worker) handle() {
 	case p.ARP.Op != 0:
 		sh.arps.packet(p)
 	}
+}
+
+// unknownLink takes note of the present packet's link type. Beyond the bound,
+// packets are counted with the last one.
+func (w *worker) unknownLink() {
+	i := slices.IndexFunc(w.links, func(u unknownLink) bool { return u.iface == w.raw.Iface && u.link == w.raw.Link })
+	switch {
+	case i < 0 && len(w.links) < maxUnknownLinks:
+		w.links = append(w.links, unknownLink{iface: w.raw.Iface, link: w.raw.Link, packets: 1})
+	case i < 0:
+		w.links[maxUnknownLinks-1].packets++
+	default:
+		w.links[i].packets++
+	}
+}
+
+// linkErrors says which packets could not be read for their link type.
+func (w *worker) linkErrors() error {
+	var errs []error
+	for _, u := range w.links {
+		errs = append(errs, fmt.Errorf("%s: %d packets passed over: %w %d; record Ethernet, raw IP, PPP, loopback or Linux cooked frames", w.tap(u.iface).name, u.packets, ErrLinkType, u.link))
+	}
+	return errors.Join(errs...)
 }
 
 // tap says what a tap is called.
