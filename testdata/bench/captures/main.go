@@ -5,6 +5,7 @@
 //	mixed       the office's and the border's side of the scenarios, many times
 //	industrial  the substation's side, likewise
 //	stress      over a million flows of a few small packets
+//	concurrent  100,000 flows at the same time
 //	foreign     captures of TOCSIN_CORPUS, if that is set, likewise
 //
 // A recording is multiplied by copies that overlap in time, each with
@@ -68,6 +69,9 @@ func run(out, scenarios string, packets int) error {
 		if err := multiply(filepath.Join(out, "foreign.pcap"), foreign, packets); err != nil {
 			return err
 		}
+	}
+	if err := write(filepath.Join(out, "concurrent.pcap"), concurrent); err != nil {
+		return err
 	}
 	return write(filepath.Join(out, "stress.pcap"), func(w *writer) error { return stress(w, packets) })
 }

@@ -8,17 +8,17 @@ import (
 
 // Of the stress capture.
 const (
-	stressSeed    = 20260105
-	perSecond     = 8_000 // flows that begin
-	maxPerFlow    = 7     // packets
-	answeredSlots = 20 * time.Millisecond
+	stressSeed  = 20260105
+	perSecond   = 8_000 // flows that begin
+	maxPerFlow  = 7     // packets
+	answerAfter = 20 * time.Millisecond
 )
 
 // stress writes flows of a few small packets until there are enough packets:
 // connections tried and never answered, refused ones, datagrams with and without
-// an answer, and whole connections that carry a few bytes. Nearly
-// every flow has addresses and a port that no other has; there are two flows to
-// five packets, and never fewer than a million.
+// an answer, and whole connections that carry a few bytes. Nearly every flow has
+// addresses and a port that no other has; there are two flows to five packets,
+// and never fewer than a million.
 func stress(w *writer, packets int) error {
 	packets = max(packets, 2_600_000)
 	rnd := rand.New(rand.NewPCG(stressSeed, 0))
@@ -47,6 +47,19 @@ func stress(w *writer, packets int) error {
 			t.kind, t.left, t.service = whole, maxPerFlow, 8080
 		}
 		heap.Push(&waiting, t)
+	}
+	return nil
+}
+
+// concurrent writes flows that all last from the first packet of the first to
+// the last packet of the last: datagrams forth, back and forth.
+func concurrent(w *writer) error {
+	const flows, span = 100_000, 10 * time.Second
+	for sent := range 3 {
+		for n := range flows {
+			t := &talk{at: span * time.Duration(sent*flows+n) / flows, from: uint32(10<<24 | n), to: 172<<24 | 16<<16 | 1, port: uint16(1024 + n%60000), service: 9999}
+			t.udp(w, sent == 1, []byte("status 0042\n"))
+		}
 	}
 	return nil
 }
@@ -128,7 +141,7 @@ func (t *talk) step(w *writer) {
 	}
 	t.sent++
 	t.left--
-	t.at += answeredSlots
+	t.at += answerAfter
 }
 
 func (t *talk) tcp(w *writer, back bool, flags byte, seq, acked uint32, data []byte) {
