@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -210,4 +212,33 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("no JSON: %q", text)
 		}
 	})
+}
+
+// A value of another type gives nothing, not even by mistake.
+func TestValuesOfOtherTypes(t *testing.T) {
+	vs := []Value{{}, Str("a"), Str(""), Int(1), Uint(1 << 63), Float(1), Bool(true), IP(netip.MustParseAddr("0.0.0.1")), Time(time.Unix(0, 1)), List(Int(1)), Object(Field{"a", Int(1)})}
+	for i, v := range vs {
+		got := fmt.Sprint(v.Str(), v.List() != nil, v.Object() != nil)
+		for _, f := range []func() (any, bool){
+			func() (any, bool) { x, ok := v.Int(); return x, ok },
+			func() (any, bool) { x, ok := v.Bool(); return x, ok },
+			func() (any, bool) { x, ok := v.IP(); return x, ok },
+			func() (any, bool) { x, ok := v.Time(); return x, ok },
+		} {
+			if x, ok := f(); !ok && !reflect.ValueOf(x).IsZero() {
+				t.Errorf("%s of type %d: %v", v, v.Type(), x)
+			}
+		}
+		if want := fmt.Sprint(map[int]string{1: "a"}[i], v.Type() == TypeList, v.Type() == TypeObject); got != want {
+			t.Errorf("%s of type %d: %s", v, v.Type(), got)
+		}
+		for j, w := range vs {
+			if v.Equal(w) != (i == j) {
+				t.Errorf("%s and %s: %v", v, w, v.Equal(w))
+			}
+		}
+	}
+	if !Str("abc").Equal(Str(string([]byte("abc")))) || Str("abc").Equal(Str("abd")) {
+		t.Error("texts are not compared by what they say")
+	}
 }

@@ -304,7 +304,7 @@ func (v *Value) appendJSON(b []byte) []byte {
 	case TypeNone:
 		return append(b, "null"...)
 	case TypeString:
-		return appendString(b, v.str)
+		return appendString(b, v.text())
 	case TypeInt:
 		return strconv.AppendInt(b, int64(v.n1), 10)
 	case TypeIP, TypeTime:

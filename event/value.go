@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Type says what a Value holds.
@@ -28,15 +29,26 @@ const (
 
 // Value is one value of a field. The zero Value is absent. Values are small,
 // copied freely, and never change.
+//
+// A Value is half the size that it would have with a string and a slice in it,
+// and has one pointer rather than three: events are mostly Values, and making,
+// copying and marking them is a good part of a sensor's work. log/slog does
+// the same.
 type Value struct {
+	_      [0]func() // Values are compared by Equal, not by ==
 	typ    Type
-	n1, n2 uint64 // number, or the two halves of an address
-	str    string
-	ext    any // []Value or []Field
+	v4     bool           // of an address
+	n1, n2 uint64         // number, the two halves of an address, or n1 the length of what ref refers to
+	ref    unsafe.Pointer // to the first byte of a text, Value of a list, or Field of an object
 }
 
 // Str returns a text value. The text is UTF-8; see Text for bytes from a wire.
-func Str(s string) Value { return Value{typ: TypeString, str: s} }
+func Str(s string) Value {
+	return Value{typ: TypeString, n1: uint64(len(s)), ref: unsafe.Pointer(unsafe.StringData(s))}
+}
+
+// text is the text of a TypeString.
+func (v *Value) text() string { return unsafe.String((*byte)(v.ref), int(v.n1)) }
 
 // Text returns a copy of bytes from a wire as text: bytes that are not UTF-8
 // and control characters become \xNN, and a backslash that could be read as
@@ -112,9 +124,7 @@ func IP(a netip.Addr) Value {
 	}
 	b := a.As16()
 	v := Value{typ: TypeIP, n1: binary.BigEndian.Uint64(b[:8]), n2: binary.BigEndian.Uint64(b[8:])}
-	if a.Is4() {
-		v.str = "4"
-	}
+	v.v4 = a.Is4()
 	return v
 }
 
@@ -122,7 +132,9 @@ func IP(a netip.Addr) Value {
 func Time(t time.Time) Value { return Value{typ: TypeTime, n1: uint64(t.UnixNano())} }
 
 // List returns a list that keeps vs.
-func List(vs ...Value) Value { return Value{typ: TypeList, ext: vs} }
+func List(vs ...Value) Value {
+	return Value{typ: TypeList, n1: uint64(len(vs)), ref: unsafe.Pointer(unsafe.SliceData(vs))}
+}
 
 // Strs returns a list of text values.
 func Strs(ss []string) Value {
@@ -134,7 +146,9 @@ func Strs(ss []string) Value {
 }
 
 // Object returns an object that keeps fs.
-func Object(fs ...Field) Value { return Value{typ: TypeObject, ext: fs} }
+func Object(fs ...Field) Value {
+	return Value{typ: TypeObject, n1: uint64(len(fs)), ref: unsafe.Pointer(unsafe.SliceData(fs))}
+}
 
 // Type says what v holds.
 func (v Value) Type() Type { return v.typ }
@@ -147,12 +161,15 @@ func (v Value) Str() string {
 	if v.typ != TypeString {
 		return ""
 	}
-	return v.str
+	return v.text()
 }
 
 // Int returns a number as int64; ok is false if v is not a whole number in range.
 func (v Value) Int() (n int64, ok bool) {
-	return int64(v.n1), v.typ == TypeInt
+	if v.typ != TypeInt {
+		return 0, false
+	}
+	return int64(v.n1), true
 }
 
 // Uint returns a number as uint64; ok is false if v is not a whole number in range.
@@ -180,7 +197,7 @@ func (v Value) Float() (f float64, ok bool) {
 }
 
 // Bool returns the truth of a TypeBool.
-func (v Value) Bool() (b, ok bool) { return v.n1 == 1, v.typ == TypeBool }
+func (v Value) Bool() (b, ok bool) { return v.typ == TypeBool && v.n1 == 1, v.typ == TypeBool }
 
 // IP returns the address of a TypeIP.
 func (v Value) IP() (a netip.Addr, ok bool) {
@@ -191,7 +208,7 @@ func (v Value) IP() (a netip.Addr, ok bool) {
 	binary.BigEndian.PutUint64(b[:8], v.n1)
 	binary.BigEndian.PutUint64(b[8:], v.n2)
 	a = netip.AddrFrom16(b)
-	if v.str == "4" {
+	if v.v4 {
 		a = a.Unmap()
 	}
 	return a, true
@@ -199,26 +216,33 @@ func (v Value) IP() (a netip.Addr, ok bool) {
 
 // Time returns the time of a TypeTime.
 func (v Value) Time() (t time.Time, ok bool) {
-	return time.Unix(0, int64(v.n1)).UTC(), v.typ == TypeTime
+	if v.typ != TypeTime {
+		return time.Time{}, false
+	}
+	return time.Unix(0, int64(v.n1)).UTC(), true
 }
 
 // List returns the elements of a TypeList, else nil. They may not be changed.
 func (v Value) List() []Value {
-	vs, _ := v.ext.([]Value)
-	return vs
+	if v.typ != TypeList {
+		return nil
+	}
+	return unsafe.Slice((*Value)(v.ref), int(v.n1))
 }
 
 // Object returns the fields of a TypeObject, else nil. They may not be changed.
 func (v Value) Object() []Field {
-	fs, _ := v.ext.([]Field)
-	return fs
+	if v.typ != TypeObject {
+		return nil
+	}
+	return unsafe.Slice((*Field)(v.ref), int(v.n1))
 }
 
 // String returns the text form of any value: what a person reads, and what a
 // text comparison compares.
 func (v Value) String() string {
 	if v.typ == TypeString {
-		return v.str
+		return v.text()
 	}
 	return string(v.AppendText(nil))
 }
@@ -229,7 +253,7 @@ func (v Value) AppendText(b []byte) []byte {
 	case TypeNone:
 		return b
 	case TypeString:
-		return append(b, v.str...)
+		return append(b, v.text()...)
 	case TypeInt:
 		return strconv.AppendInt(b, int64(v.n1), 10)
 	case TypeUint:
@@ -250,10 +274,12 @@ func (v Value) AppendText(b []byte) []byte {
 
 // Equal reports whether two values are the same in type and content.
 func (v Value) Equal(o Value) bool {
-	if v.typ != o.typ || v.n1 != o.n1 || v.n2 != o.n2 || v.str != o.str {
+	if v.typ != o.typ || v.n1 != o.n1 || v.n2 != o.n2 || v.v4 != o.v4 {
 		return false
 	}
 	switch v.typ {
+	case TypeString:
+		return v.text() == o.text()
 	case TypeList:
 		a, b := v.List(), o.List()
 		if len(a) != len(b) {
