@@ -500,7 +500,7 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 		}
 		for i, to := range a.Targets {
 			k := [2]netip.Addr{sourceOf(a), to}
-			if _, ok := onPath[k[0]]; !ok || pairs[k] || i >= manyTargets || len(keys) >= maxBranches {
+			if _, ok := onPath[k[0]]; !ok || pairs[k] || k[0] == k[1] || i >= manyTargets || len(keys) >= maxBranches {
 				continue
 			}
 			if branches[k] == nil {

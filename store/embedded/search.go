@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"context"
@@ -230,6 +231,9 @@ type alertSource struct {
 
 const alertPage = 256
 
+// lastPlace is behind every place.
+var lastPlace = bytes.Repeat([]byte{0xff}, len(event.ID{})+1)
+
 func (x *alertSource) id() event.ID { return x.page[0].Place() }
 func (x *alertSource) more() bool   { return len(x.page) > 0 }
 func (x *alertSource) take() (event.Event, error) {
@@ -252,11 +256,18 @@ func (x *alertSource) fill() error {
 }
 
 func (x *alertSource) read() error {
-	text := `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND (? OR place > ?) ORDER BY place LIMIT ?`
+	text := `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place > ? ORDER BY place LIMIT ?`
 	if x.p.Desc {
-		text = `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND (? OR place < ?) ORDER BY place DESC LIMIT ?`
+		text = `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place < ? ORDER BY place DESC LIMIT ?`
 	}
-	rows, err := x.tx.Query(text, x.p.from, x.p.to, x.at.IsZero(), x.at[:], alertPage)
+	at := x.at[:]
+	if x.at.IsZero() { // before the first, or behind the last
+		at = []byte{}
+		if x.p.Desc {
+			at = lastPlace
+		}
+	}
+	rows, err := x.tx.Query(text, x.p.from, x.p.to, at, alertPage)
 	if err != nil {
 		return x.s.wrap("read alerts", err)
 	}
