@@ -79,8 +79,8 @@ func live() int64 {
 
 // texts is how many bytes the texts of a table's entries take, as allocated.
 func texts(t *Table) (n int64) {
-	for _, ind := range t.prefixes.All() {
-		n += int64(len(ind.Value)+7) / 8 * 8
+	for _, e := range t.prefixes.All() {
+		n += int64(len(e.value)+7) / 8 * 8
 	}
 	return n
 }

@@ -50,10 +50,21 @@ const DefaultConfidence = 50
 // Table answers look-ups. It never changes once built; to update, build
 // another and swap the pointer.
 type Table struct {
-	prefixes *bart.Table[event.Indicator]
+	prefixes *bart.Table[entry]
+	sources  []source
 	domains  map[string]event.Indicator
 	hash     string
 }
+
+// entry is an Indicator in a third of the space, as there may be a million.
+type entry struct {
+	value      string
+	source     uint32 // index of Table.sources
+	confidence uint8
+}
+
+// source is what many entries have in common.
+type source struct{ provider, reference string }
 
 // Builder collects entries for a Table.
 type Builder struct {
@@ -81,10 +92,7 @@ func (b *Builder) Add(provider string, e Raw) error {
 		if err := checkPrefix(p); err != nil {
 			return err
 		}
-		ind.Type, ind.Value = "ipv4-addr", p.String()
-		if p.Addr().Is6() {
-			ind.Type = "ipv6-addr"
-		}
+		ind.Type, ind.Value = addrType(p.Addr()), p.String()
 		if p.IsSingleIP() {
 			ind.Value = p.Addr().String()
 		}
@@ -101,6 +109,14 @@ func (b *Builder) Add(provider string, e Raw) error {
 	ind.Type, ind.Value = "domain-name", name
 	put(b.domains, name, ind)
 	return nil
+}
+
+// addrType is the type of an indicator for addresses of a's family.
+func addrType(a netip.Addr) string {
+	if a.Is6() {
+		return "ipv6-addr"
+	}
+	return "ipv4-addr"
 }
 
 func put[K comparable](m map[K]event.Indicator, k K, ind event.Indicator) {
@@ -163,13 +179,21 @@ func (b *Builder) Len() int { return len(b.prefixes) + len(b.domains) }
 
 // Table builds the table. The builder may go on to be used.
 func (b *Builder) Table() *Table {
-	t := &Table{prefixes: new(bart.Table[event.Indicator]), domains: make(map[string]event.Indicator, len(b.domains))}
+	t := &Table{prefixes: new(bart.Table[entry]), domains: make(map[string]event.Indicator, len(b.domains))}
 	lines := make([]string, 0, b.Len())
 	note := func(ind event.Indicator) {
 		lines = append(lines, fmt.Sprintf("%s\x00%s\x00%d\x00%s\n", ind.Value, ind.Provider, ind.Confidence, ind.Reference))
 	}
+	known := map[source]uint32{}
 	for p, ind := range b.prefixes {
-		t.prefixes.Insert(p, ind)
+		s := source{ind.Provider, ind.Reference}
+		n, ok := known[s]
+		if !ok {
+			n = uint32(len(t.sources))
+			known[s] = n
+			t.sources = append(t.sources, s)
+		}
+		t.prefixes.Insert(p, entry{ind.Value, n, uint8(ind.Confidence)})
 		note(ind)
 	}
 	for d, ind := range b.domains {
@@ -191,9 +215,16 @@ func (t *Table) Len() int { return t.prefixes.Size() + len(t.domains) }
 // Hash identifies the table's content: SHA-256 in hexadecimal.
 func (t *Table) Hash() string { return t.hash }
 
-// Lookup finds the longest listed prefix that holds the address.
+// Lookup finds the longest listed prefix that holds the address. It does not
+// allocate.
 func (t *Table) Lookup(a netip.Addr) (event.Indicator, bool) {
-	return t.prefixes.Lookup(a.Unmap())
+	a = a.Unmap()
+	e, ok := t.prefixes.Lookup(a)
+	if !ok {
+		return event.Indicator{}, false
+	}
+	s := &t.sources[e.source]
+	return event.Indicator{Type: addrType(a), Value: e.value, Provider: s.provider, Confidence: int(e.confidence), Reference: s.reference}, true
 }
 
 // LookupDomain finds the longest listed name that is name or a parent of it.
