@@ -253,6 +253,11 @@ func (w *nester) field(f *Field) {
 
 // open writes what comes before the value of a field.
 func (w *nester) open(name string) {
+	if strings.HasPrefix(name, w.path) && strings.IndexByte(name[len(w.path):], '.') < 0 {
+		w.key(name[len(w.path):])
+		w.comma = true
+		return
+	}
 	// Length of the leading groups that name shares with the open path.
 	common := 0
 	for i := 0; i < len(w.path) && i < len(name) && w.path[i] == name[i]; i++ {

@@ -346,7 +346,7 @@ func (p *parser) learn(o object, v uint16) {
 	if p.values == nil {
 		p.values = make(map[object]uint16)
 	}
-	if _, known := p.values[o]; known || len(p.values) < maxValues {
+	if old, known := p.values[o]; known && old != v || !known && len(p.values) < maxValues {
 		p.values[o] = v
 	}
 }
