@@ -453,7 +453,8 @@ func onlyTactics(a *event.Alert, lists ...[]string) bool {
 	return true
 }
 
-// manyTargets is how many targets of one alert are branches of their own.
+// manyTargets is how many targets of one alert are branches of their own; of
+// an alert with more, one branch stands for all.
 const manyTargets = 4
 
 // beside adds the branches and the timeline: what the hosts of the path did
@@ -498,9 +499,13 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 		if len(t.Steps) < maxSteps {
 			t.Steps = append(t.Steps, stepOf(a))
 		}
-		for i, to := range a.Targets {
+		targets := a.Targets
+		if len(targets) > manyTargets {
+			targets = targets[:1]
+		}
+		for _, to := range targets {
 			k := [2]netip.Addr{sourceOf(a), to}
-			if _, ok := onPath[k[0]]; !ok || pairs[k] || k[0] == k[1] || i >= manyTargets || len(keys) >= maxBranches {
+			if _, ok := onPath[k[0]]; !ok || pairs[k] || k[0] == k[1] || len(keys) >= maxBranches {
 				continue
 			}
 			if branches[k] == nil {
@@ -609,8 +614,17 @@ func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr)
 				roles[a] = "bystander"
 			}
 		}
-		if hop.Role == "c2" || hop.Role == "exfiltration" {
-			roles[hop.To] = hop.Role
+		if h := b.hosts[hop.To]; hop.Role == "c2" || hop.Role == "exfiltration" {
+			// A resolver on the inside passes on what it is asked.
+			if h == nil {
+				h = &host{addr: hop.To, node: Node{Address: hop.To}}
+				if err := b.glance(ctx, h); err != nil {
+					return err
+				}
+			}
+			if h.outside() {
+				roles[hop.To] = hop.Role
+			}
 		}
 	}
 	for _, hop := range t.Path {

@@ -40,8 +40,9 @@ func (a *argument) add(weight float64, format string, args ...any) {
 }
 
 // confidence of an argument: its log-odds as a probability, in hundredths.
+// Packets never prove who sat behind them, so it is never 1.
 func (a *argument) confidence() float64 {
-	return math.Round(100/(1+math.Exp(-a.sum))) / 100
+	return min(math.Round(100/(1+math.Exp(-a.sum)))/100, 0.99)
 }
 
 // prior is the log-odds that any one answered conversation carried the attack.
