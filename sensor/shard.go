@@ -20,7 +20,6 @@ type shard struct {
 	talks   []*conversation // by slot of the flow; nil where there is none
 	idle    []*conversation // to use again
 	talking int
-	at      int64 // the clock, for the packet at hand
 
 	// Of the conversation at hand, for emit.
 	talk   *conversation

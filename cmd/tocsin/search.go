@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func newPrinter(out io.Writer, asJSON, asCSV bool) printer {
 	case asJSON:
 		w := bufio.NewWriter(out)
 		l := &lines{w: w}
-		return printer{func(e *event.Event) error { return l.Publish(nil, []event.Event{*e}) }, w.Flush}
+		return printer{func(e *event.Event) error { return l.Publish(context.Background(), []event.Event{*e}) }, w.Flush}
 	case asCSV:
 		w := csv.NewWriter(out)
 		head := []string{"@timestamp", "event.id", "event.dataset", "observer.name", "source.ip", "source.port", "destination.ip", "destination.port", "network.transport", "network.protocol", "summary"}

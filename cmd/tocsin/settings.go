@@ -5,11 +5,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
 // settle fills in the flags that the command line does not give, from the
@@ -60,47 +58,36 @@ func readSettings(path string, root *cobra.Command) (map[string][]string, error)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, false))
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	known := map[string]bool{}
 	eachCommand(root, func(c *cobra.Command) {
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
 	})
 	settings := map[string][]string{}
-	for _, d := range doc.Docs {
-		var pairs []*ast.MappingValueNode
-		switch body := d.Body.(type) {
-		case nil:
-			continue
-		case *ast.MappingNode:
-			pairs = body.Values
-		case *ast.MappingValueNode:
-			pairs = []*ast.MappingValueNode{body}
-		default:
-			return nil, fmt.Errorf("%s:%d: want names and values", path, d.Body.GetToken().Position.Line)
+	if doc.Kind == 0 { // an empty file
+		return settings, nil
+	}
+	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s:%d: want names and values", path, top.Line)
+	}
+	for i := 0; i < len(top.Content); i += 2 {
+		key, value := top.Content[i], top.Content[i+1]
+		if !known[key.Value] {
+			return nil, fmt.Errorf("%s:%d: %q is no setting", path, key.Line, key.Value)
 		}
-		for _, p := range pairs {
-			key, line := p.Key.String(), p.Key.GetToken().Position.Line
-			if !known[key] {
-				return nil, fmt.Errorf("%s:%d: %q is no setting", path, line, key)
+		list := []*yaml.Node{value}
+		if value.Kind == yaml.SequenceNode {
+			list = value.Content
+		}
+		for _, v := range list {
+			if v.Kind != yaml.ScalarNode {
+				return nil, fmt.Errorf("%s:%d: %s: want a value or a list of values", path, v.Line, key.Value)
 			}
-			var one any
-			if err := yaml.NodeToValue(p.Value, &one); err != nil {
-				return nil, fmt.Errorf("%s:%d: %s: %v", path, line, key, err)
-			}
-			list, ok := one.([]any)
-			if !ok {
-				list = []any{one}
-			}
-			for _, v := range list {
-				switch v.(type) {
-				case map[string]any, []any, nil:
-					return nil, fmt.Errorf("%s:%d: %s: want a value or a list of values", path, line, key)
-				}
-				settings[key] = append(settings[key], fmt.Sprint(v))
-			}
+			settings[key.Value] = append(settings[key.Value], v.Value)
 		}
 	}
 	return settings, nil

@@ -4,13 +4,15 @@
 package enrich
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 
 	"github.com/gaissmai/bart"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
@@ -70,8 +72,10 @@ func Load(path string) (*Assets, error) {
 // Parse reads the text of an asset file.
 func Parse(text []byte) (*Assets, error) {
 	var f file
-	if err := yaml.UnmarshalWithOptions(text, &f, yaml.DisallowUnknownField()); err != nil {
-		return nil, errors.New(yaml.FormatError(err, false, false))
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) { // an empty file knows nothing
+		return nil, err
 	}
 	a := &Assets{byAddr: map[netip.Addr]*asset{}, known: len(f.Zones) > 0}
 	names := map[string]bool{}

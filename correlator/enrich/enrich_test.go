@@ -75,9 +75,9 @@ func TestErrorsSayWhat(t *testing.T) {
 		"assets:\n  - {name: a, zone: nowhere}":                                               "no zone",
 		"assets:\n  - {name: a, level: 9}":                                                    "level 9",
 		"assets:\n  - {name: a, addresses: [10.0.0.1]}\n  - {name: b, addresses: [10.0.0.1]}": "belongs to a already",
-		"assets:\n  - {name: a, adresses: [10.0.0.1]}":                                        "[2:",
+		"assets:\n  - {name: a, adresses: [10.0.0.1]}":                                        "line 2",
 		"assets:\n  - {name: a, addresses: [ten]}":                                            `"ten"`,
-		"assets: 7": "[1:",
+		"assets: 7": "line 1",
 	} {
 		if _, err := enrich.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v does not say %q", text, err, want)

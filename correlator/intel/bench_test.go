@@ -1,7 +1,6 @@
 package intel
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -63,7 +62,7 @@ func BenchmarkLookup(b *testing.B) {
 				i++
 			}
 			if b.N > 100 && found == 0 {
-				b.Fatal(fmt.Sprintf("nothing found in %d", b.N))
+				b.Fatalf("nothing found in %d", b.N)
 			}
 		})
 	}

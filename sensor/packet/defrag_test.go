@@ -176,7 +176,7 @@ func TestDefragFaults(t *testing.T) {
 	if n := d.Defrag.Counters().Overlaps; n != 1 {
 		t.Errorf("%d overlaps", n)
 	}
-	d, p = f("overlap from behind", false, OK, "", b, piece{0, evil[:64], true}, c)
+	_, p = f("overlap from behind", false, OK, "", b, piece{0, evil[:64], true}, c)
 	if want := raw(evil[:48], payload[48:]); !bytes.Equal(p.Payload, want) {
 		t.Errorf("overlap from behind: got %x\nwant %x", p.Payload, want)
 	}

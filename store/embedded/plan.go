@@ -51,11 +51,6 @@ func (s *Store) plan(tx *sql.Tx, q store.Query) (*plan, error) {
 // inTime reports whether a time is within the bounds.
 func (p *plan) inTime(t int64) bool { return p.from <= t && t < p.to }
 
-// accept reports whether an alert, or an event read as a whole, is asked for.
-func (p *plan) accept(e *event.Event) bool {
-	return p.inTime(e.Time.UnixNano()) && p.match(e)
-}
-
 // candidates lists the blocks that may hold what is asked for, in no order.
 func (s *Store) candidates(tx *sql.Tx, p *plan) ([]meta, error) {
 	if p.Set == store.Alerts {

@@ -605,8 +605,3 @@ func unescape(s string) string {
 	}
 	return b.String()
 }
-
-// escape is the inverse of unescape.
-func escape(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(s)
-}

@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -251,8 +252,9 @@ func TestAgainstNetHTTP(t *testing.T) {
 	var mu sync.Mutex
 	transport := &http.Transport{
 		MaxConnsPerHost: 1,
-		Dial: func(network, addr string) (net.Conn, error) {
-			c, err := net.Dial(network, addr)
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			c, err := d.DialContext(ctx, network, addr)
 			return &tap{Conn: c, mu: &mu, parser: Protocol.New(), emit: emit, t: t}, err
 		},
 	}
