@@ -35,21 +35,21 @@ files, the rules, the lists and the assets.`,
 		}
 		found := findings{}
 		sink := &detect{c: c, found: found}
-		stdin := bufio.NewReaderSize(cmd.InOrStdin(), 1<<20)
-		logs, err := areLogs(args, stdin)
+		inputs := openInputs(cmd.Context(), args, cmd.InOrStdin())
+		logs, err := areLogs(inputs)
 		if err != nil {
 			return err
 		}
 		// What was found before an error is printed all the same.
 		var failed error
 		if logs {
-			failed = readLogs(cmd.Context(), args, stdin, sink)
+			failed = readLogs(cmd.Context(), inputs, sink)
 		} else {
-			s, err := in.files(args, stdin, sink)
+			s, err := in.files(inputs, sink)
 			if err != nil {
 				return err
 			}
-			failed = s.Run(cmd.Context())
+			failed = replay(cmd.Context(), s)
 		}
 		found.add(c.Flush())
 		alerts := found.sorted()
@@ -103,26 +103,26 @@ func (d *detect) Publish(ctx context.Context, batch []event.Event) error {
 	return err
 }
 
-// areLogs reports whether the files are logs of events. Standard input is
-// looked at without taking anything from it.
-func areLogs(paths []string, stdin *bufio.Reader) (bool, error) {
+// areLogs reports whether the inputs are logs of events. What can be read only
+// once is looked at without taking anything from it.
+func areLogs(inputs []input) (bool, error) {
 	logs := 0
-	for _, p := range paths {
+	for _, in := range inputs {
 		head := make([]byte, 64)
-		if p == "-" {
-			peeked, err := stdin.Peek(1)
+		if in.once != nil {
+			peeked, err := in.once.Peek(1)
 			if err != nil && !errors.Is(err, io.EOF) {
-				return false, err
+				return false, fmt.Errorf("%s: %w", in.name, err)
 			}
 			head = peeked
 		} else {
-			f, err := os.Open(p)
+			f, err := os.Open(in.name)
 			if err != nil {
 				return false, err
 			}
 			n, err := io.ReadFull(f, head)
 			if err := errors.Join(f.Close(), whole(err)); err != nil {
-				return false, fmt.Errorf("%s: %w", p, err)
+				return false, fmt.Errorf("%s: %w", in.name, err)
 			}
 			head = head[:n]
 		}
@@ -130,7 +130,7 @@ func areLogs(paths []string, stdin *bufio.Reader) (bool, error) {
 			logs++
 		}
 	}
-	if logs > 0 && logs < len(paths) {
+	if logs > 0 && logs < len(inputs) {
 		return false, usagef("some of the files are captures and some are logs of events; give one kind at a time")
 	}
 	return logs > 0, nil
@@ -154,32 +154,40 @@ const (
 
 // readLogs gives the events of logs to a sink. A line that is no event is told
 // and passed over; at the end that is an error.
-func readLogs(ctx context.Context, paths []string, stdin io.Reader, sink *detect) error {
+func readLogs(ctx context.Context, inputs []input, sink *detect) error {
 	fields, err := schema()
 	if err != nil {
 		return err
 	}
 	var bad []error
-	var batch []event.Event
 	count := 0
-	for _, p := range paths {
-		err := eachLine(p, stdin, func(n int, line []byte) error {
+	reject := func(in input, n int, err error) {
+		if count++; count <= maxLogErrors {
+			bad = append(bad, fmt.Errorf("%s:%d: %w", in.name, n, err))
+		}
+	}
+	var batch []event.Event
+	for _, in := range inputs {
+		err := eachLine(in, func(n int, line []byte, err error) error {
+			if err != nil {
+				reject(in, n, err)
+				return nil
+			}
 			var e event.Event
 			if err := fields.Decode(line, &e); err != nil {
-				if count++; count <= maxLogErrors {
-					bad = append(bad, fmt.Errorf("%s:%d: %w", p, n, err))
-				}
+				reject(in, n, err)
 				return nil
 			}
 			if batch = append(batch, e); len(batch) < logBatch {
 				return nil
 			}
-			err := sink.Publish(ctx, batch)
+			err = errors.Join(ctx.Err(), sink.Publish(ctx, batch))
 			batch = batch[:0]
 			return err
 		})
 		if err != nil {
-			return errors.Join(append(bad, fmt.Errorf("%s: %w", p, err))...)
+			bad = append(bad, fmt.Errorf("%s: %w", in.name, err))
+			break
 		}
 	}
 	if err := sink.Publish(ctx, batch); err != nil {
@@ -191,24 +199,39 @@ func readLogs(ctx context.Context, paths []string, stdin io.Reader, sink *detect
 	return errors.Join(bad...)
 }
 
-func eachLine(path string, stdin io.Reader, fn func(n int, line []byte) error) error {
-	r := stdin
-	if path != "-" {
-		f, err := os.Open(path)
+// eachLine calls fn for each line that is not blank, with an error instead of
+// those longer than an event can be. The line is valid until fn returns.
+func eachLine(in input, fn func(n int, line []byte, err error) error) error {
+	r := in.once
+	if r == nil {
+		f, err := os.Open(in.name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		r = f
+		r = bufio.NewReaderSize(f, 64<<10)
 	}
-	s := bufio.NewScanner(r)
-	s.Buffer(make([]byte, 64<<10), maxLogLine)
-	for n := 1; s.Scan(); n++ {
-		if line := bytes.TrimSpace(s.Bytes()); len(line) > 0 {
-			if err := fn(n, line); err != nil {
+	var line []byte
+	for n, long := 1, false; ; {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > maxLogLine; !long {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if long {
+			if err := fn(n, nil, fmt.Errorf("longer than %d bytes", maxLogLine)); err != nil {
+				return err
+			}
+		} else if line = bytes.TrimSpace(line); len(line) > 0 {
+			if err := fn(n, line, nil); err != nil {
 				return err
 			}
 		}
+		if err != nil {
+			return whole(err)
+		}
+		n, long, line = n+1, false, line[:0]
 	}
-	return s.Err()
 }

@@ -21,11 +21,11 @@ sensor's accounts. Several captures are read as one, in the order of time.`,
 	}
 	in := sensingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := in.files(args, cmd.InOrStdin(), &lines{w: cmd.OutOrStdout()})
+		s, err := in.files(openInputs(cmd.Context(), args, cmd.InOrStdin()), &lines{w: cmd.OutOrStdout()})
 		if err != nil {
 			return err
 		}
-		return s.Run(cmd.Context())
+		return replay(cmd.Context(), s)
 	}
 	return cmd
 }

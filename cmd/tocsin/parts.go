@@ -108,22 +108,20 @@ func (s sensing) config() (sensor.Config, error) {
 	return cfg, nil
 }
 
-// files makes a sensor of capture files, which are read as one in the order of
-// time. "-" is stdin.
-func (s sensing) files(paths []string, stdin io.Reader, sink sensor.Sink) (*sensor.Sensor, error) {
+// files makes a sensor of captures, which are read as one in the order of time.
+func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error) {
 	cfg, err := s.config()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Workers = *s.workers
-	for _, p := range paths {
-		// What can be read only once has one reader.
-		if info, err := os.Stat(p); p == "-" || err == nil && !info.Mode().IsRegular() {
-			cfg.Workers = 1
-		}
+	if cfg.Workers = *s.workers; cfg.Workers < 1 || cfg.Workers > sensor.Shards {
+		return nil, usagef("--workers %d: want 1 to %d", cfg.Workers, sensor.Shards)
+	}
+	if slices.ContainsFunc(inputs, func(in input) bool { return in.once != nil }) {
+		cfg.Workers = 1 // what can be read only once has one reader
 	}
 	return sensor.New(cfg, func(int) (capture.Source, error) {
-		src, err := openCaptures(paths, stdin)
+		src, err := openCaptures(inputs)
 		if err != nil || *s.filter == "" {
 			return src, err
 		}
@@ -135,15 +133,15 @@ func (s sensing) files(paths []string, stdin io.Reader, sink sensor.Sink) (*sens
 	}, sink)
 }
 
-func openCaptures(paths []string, stdin io.Reader) (capture.Source, error) {
+func openCaptures(inputs []input) (capture.Source, error) {
 	var sources []capture.Source
-	for _, p := range paths {
+	for _, in := range inputs {
 		var src capture.Source
 		var err error
-		if p == "-" {
-			src, err = file.New(stdin, "stdin")
+		if in.once != nil {
+			src, err = file.New(in.once, in.name)
 		} else {
-			src, err = file.Open(p)
+			src, err = file.Open(in.name)
 		}
 		if err != nil {
 			for _, s := range sources {
@@ -157,6 +155,15 @@ func openCaptures(paths []string, stdin io.Reader) (capture.Source, error) {
 		return sources[0], nil
 	}
 	return merge.New(sources...), nil
+}
+
+// replay runs a sensor of captures to their end. To be interrupted before that
+// is an error.
+func replay(ctx context.Context, s *sensor.Sensor) error {
+	if err := s.Run(ctx); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // live makes a sensor of an interface.

@@ -94,20 +94,21 @@ func (r *runner) run(ctx context.Context) error {
 		}
 	}
 	b := mem.New(mem.DefaultConfig())
-	var sensors []*sensor.Sensor
+	var replayed *sensor.Sensor
+	var live []*sensor.Sensor
 	if len(r.captures) > 0 {
-		s, err := r.in.files(r.captures, r.cmd.InOrStdin(), b)
+		s, err := r.in.files(openInputs(ctx, r.captures, r.cmd.InOrStdin()), b)
 		if err != nil {
 			return err
 		}
-		sensors = append(sensors, s)
+		replayed = s
 	}
 	for _, iface := range r.ifaces {
 		s, err := r.in.live(ctx, iface, b)
 		if err != nil {
 			return err
 		}
-		sensors = append(sensors, s)
+		live = append(live, s)
 	}
 
 	page, stopPage := context.WithCancel(ctx)
@@ -138,7 +139,10 @@ func (r *runner) run(ctx context.Context) error {
 			return err
 		})
 	}
-	for _, s := range sensors {
+	if replayed != nil {
+		sensing.Go(func() error { return replay(stuck, replayed) })
+	}
+	for _, s := range live {
 		sensing.Go(func() error { return s.Run(stuck) })
 	}
 	failed := sensing.Wait()
@@ -151,13 +155,10 @@ func (r *runner) run(ctx context.Context) error {
 		stopPage()
 		return errors.Join(err, shown.Wait())
 	}
-	if ctx.Err() != nil && errors.Is(failed, ctx.Err()) {
-		failed = nil // being told to stop is no failure
-	}
 	if len(r.captures) > 0 {
 		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events and %d reports of alerts in %.1f s\n", r.events.Load(), r.alerts.Load(), time.Since(began).Seconds())
 	}
-	if r.listener == nil || failed != nil && r.events.Load() == 0 {
+	if r.listener == nil || ctx.Err() != nil || failed != nil && r.events.Load() == 0 {
 		stopPage()
 	} else if failed != nil {
 		// What could be read is there to be looked at.

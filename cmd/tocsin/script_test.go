@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,6 +44,7 @@ func writeCaptures(dir string) error {
 	binary.LittleEndian.PutUint32(long[24+8:], 1<<30) // captured length of the first packet
 	for name, data := range map[string][]byte{
 		"good.pcap": good, "cut.pcap": good[:len(good)-20], "long.pcap": long,
+		"huge.jsonl":   []byte("{}\n" + strings.Repeat("a", maxLogLine+1) + "\n{}\n"),
 		"strange.pcap": pcapFile(bluetooth, syn(1)), "empty.pcap": nil, "text.pcap": []byte("this is no capture\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
