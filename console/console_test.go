@@ -377,7 +377,7 @@ func TestTriage(t *testing.T) {
 func TestTraceAndExports(t *testing.T) {
 	f := newFixture(t)
 	for _, seed := range []string{f.alerts[4].ID.String(), "192.0.2.7"} {
-		tr := get[traceBody](t, f, "/api/v1/traces/"+seed)
+		tr := get[trace.Trace](t, f, "/api/v1/traces/"+seed)
 		if tr.Seed != seed || tr.Path == nil || tr.Missing == nil {
 			t.Errorf("trace of %s: %+v", seed, tr)
 		}
