@@ -242,3 +242,14 @@ func TestValuesOfOtherTypes(t *testing.T) {
 		t.Error("texts are not compared by what they say")
 	}
 }
+
+func TestNearest(t *testing.T) {
+	names := []string{"source.ip", "source.port", "dns.question.name", "Message"}
+	for in, want := range map[string]string{
+		"source.ipp": "source.ip", "sorce.port": "source.port", "question.name": "dns.question.name", "message": "Message", "xyzzy": "", "": "",
+	} {
+		if got := Nearest(in, names); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

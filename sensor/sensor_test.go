@@ -28,6 +28,16 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto/all"
 )
 
+// collector is a sink that keeps copies.
+type collector struct{ events []event.Event }
+
+func (c *collector) Publish(_ context.Context, batch []event.Event) error {
+	for i := range batch {
+		c.events = append(c.events, batch[i].Clone())
+	}
+	return nil
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
@@ -741,7 +751,7 @@ func TestErrors(t *testing.T) {
 // everything else was told: a capture of them must not pass for a quiet one.
 func TestUnknownLinkType(t *testing.T) {
 	r := &recorder{at: epoch}
-	r.add(127, []byte("radio"))
+	r.add(147, []byte("radio"))
 	r.add(packet.LinkEthernet, make([]byte, 60))
 	for link := range capture.LinkType(40) {
 		r.add(1000+link, []byte("x"))
@@ -750,7 +760,7 @@ func TestUnknownLinkType(t *testing.T) {
 		lines, s, _, err := listen(t, config(workers), func(int) (capture.Source, error) {
 			return &tape{packets: r.packets}, nil
 		})
-		if !errors.Is(err, sensor.ErrLinkType) || !strings.HasPrefix(err.Error(), "a.pcap: 1 packets passed over: unknown link type 127; ") {
+		if !errors.Is(err, sensor.ErrLinkType) || !strings.HasPrefix(err.Error(), "a.pcap: 1 packets passed over: unknown link type 147; ") {
 			t.Errorf("%d workers: error %v", workers, err)
 		}
 		if told := strings.Count(err.Error(), "\n") + 1; told != 16 || !strings.Contains(err.Error(), "26 packets passed over: unknown link type 1014;") {

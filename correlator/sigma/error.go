@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tocsin/tocsin/event"
 )
 
 // Error is what is wrong with a rule, and where.
@@ -40,44 +42,10 @@ func (l errorList) sorted() []*Error {
 	return l
 }
 
-// nearest returns the name most like s, or "" if none is near.
-func nearest(s string, names []string) string {
-	best, bestAt := "", max(2, len(s)/3)+1
-	for _, n := range names {
-		if d := distance(strings.ToLower(s), strings.ToLower(n), bestAt); d < bestAt {
-			best, bestAt = n, d
-		}
-	}
-	return best
-}
-
 // didYouMean is the end of a message about an unknown name.
 func didYouMean(s string, names []string) string {
-	if n := nearest(s, names); n != "" {
+	if n := event.Nearest(s, names); n != "" {
 		return fmt.Sprintf("; did you mean %s?", n)
 	}
 	return ""
-}
-
-// distance is Levenshtein's, or limit if it is that or more.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := diagonal
-			if a[i] != b[j] {
-				next = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return min(row[len(b)], limit)
 }

@@ -101,42 +101,12 @@ func resolve(name string, s *event.Schema) ([]string, bool) {
 
 // nearest is the field or alias whose name is most like one that is not there.
 func nearest(name string, s *event.Schema) string {
-	best, least := "", max(2, len(name)/3)+1
-	try := func(n string) {
-		d := distance(strings.ToLower(name), strings.ToLower(n))
-		if strings.HasSuffix(n, "."+name) || strings.HasPrefix(n, name+".") {
-			d = min(d, 2)
-		}
-		if d < least {
-			best, least = n, d
-		}
-	}
+	var names []string
 	for _, d := range s.Fields() {
-		try(d.Name)
+		names = append(names, d.Name)
 	}
 	for _, a := range aliases {
-		try(a.Name)
+		names = append(names, a.Name)
 	}
-	return best
-}
-
-// distance counts the letters to insert, remove or change (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return event.Nearest(name, names)
 }
