@@ -101,7 +101,7 @@ func (b *bench) run(only string) (err error) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "what\tmeasured\tpeer\tratio\tgoal\tmet")
 	for _, r := range b.rows {
-		ratio, goal := fmt.Sprintf("%.3g%s", r.ratio, r.unit), fmt.Sprintf("%.3g%s", r.goal, r.unit)
+		ratio, goal := figure(r.ratio)+r.unit, figure(r.goal)+r.unit
 		if r.ratio == 0 {
 			ratio = ""
 		}
@@ -228,8 +228,16 @@ func (b *bench) capture(name, path string) error {
 	return nil
 }
 
+// figure writes a number with three digits that count.
+func figure(x float64) string {
+	if x >= 1000 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64)
+}
+
 func atMost(what, peer string, measured, goal float64, unit string) row {
-	return row{what: what, measured: fmt.Sprintf("%.3g%s", measured, unit), peer: peer, ratio: measured, goal: goal, atMost: true, unit: unit}
+	return row{what: what, measured: figure(measured) + unit, peer: peer, ratio: measured, goal: goal, atMost: true, unit: unit}
 }
 
 func shown(speed float64, u usage) string {
