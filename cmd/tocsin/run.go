@@ -143,7 +143,15 @@ func (r *runner) run(ctx context.Context) error {
 		sensing.Go(func() error { return replay(stuck, replayed) })
 	}
 	for _, s := range live {
-		sensing.Go(func() error { return s.Run(stuck) })
+		sensing.Go(func() error {
+			err := s.Run(stuck)
+			if err == nil || stuck.Err() != nil {
+				return err
+			}
+			// Other interfaces go on for long; nobody must think that all do.
+			complain(r.cmd.ErrOrStderr(), err)
+			return errTold
+		})
 	}
 	failed := sensing.Wait()
 	b.Close()
@@ -162,7 +170,9 @@ func (r *runner) run(ctx context.Context) error {
 		stopPage()
 	} else if failed != nil {
 		// What could be read is there to be looked at.
-		complain(r.cmd.ErrOrStderr(), failed)
+		if !errors.Is(failed, errTold) {
+			complain(r.cmd.ErrOrStderr(), failed)
+		}
 		failed = errTold
 	}
 	return errors.Join(failed, shown.Wait())

@@ -88,6 +88,9 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 	}, nil
 }
 
+// permissionDenied is what the pcap package says when libpcap may not capture.
+const permissionDenied = "Permission Denied"
+
 func activate(c Config) (*pcap.Handle, error) {
 	inactive, err := pcap.NewInactiveHandle(c.Interface)
 	if err != nil {
@@ -104,11 +107,15 @@ func activate(c Config) (*pcap.Handle, error) {
 	}
 	handle, err := inactive.Activate()
 	if err != nil {
+		hint := ""
+		if err.Error() == permissionDenied {
+			hint = " (capturing needs root, or the capabilities cap_net_raw and cap_net_admin)"
+		}
 		// Which of many reasons it was, only the inactive handle knows.
 		if why := inactive.Error(); why != nil && why.Error() != "" {
 			err = fmt.Errorf("%w: %w", err, why)
 		}
-		return nil, fmt.Errorf("%w (capturing needs root, or the capabilities cap_net_raw and cap_net_admin)", err)
+		return nil, fmt.Errorf("%w%s", err, hint)
 	}
 	return handle, nil
 }

@@ -142,6 +142,9 @@ func TestOpenErrors(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want %q in it", err, want)
 		}
+		if os.Geteuid() == 0 && strings.Contains(err.Error(), "needs root") {
+			t.Errorf("got %q, but root it is", err)
+		}
 	}
 	f(func(c *Config) {}, "capture on no-such-if: ")
 	f(func(c *Config) { c.Interface = "" }, "no interface")
