@@ -2,14 +2,15 @@ package console
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/store"
 )
 
@@ -28,53 +29,20 @@ type judgeInput struct {
 const byConsole = "console"
 
 func (c *console) judge(ctx context.Context, in *judgeInput) (*body[Record], error) {
-	e, err := c.get(ctx, in.ID)
+	id, err := event.ParseID(in.ID)
 	if err != nil {
-		return nil, err
+		return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
 	}
-	a, err := event.AlertOf(&e)
+	a, err := incident.Judge(ctx, c.Store, id, incident.Decision(in.Body), byConsole, time.Now().UTC())
+	if errors.Is(err, incident.ErrDecision) {
+		return nil, newProblem(http.StatusUnprocessableEntity, err.Error())
+	}
 	if err != nil {
-		return nil, newProblem(http.StatusNotFound, err.Error())
-	}
-	t, err := in.Body.apply(a.Triage)
-	if err != nil {
-		return nil, err
-	}
-	t.By, t.At = byConsole, time.Now().UTC()
-	if err := c.Store.Update(ctx, a.ID, t); err != nil {
 		return nil, answer(err)
 	}
 	c.judged.Add(1)
-	if e, err = c.get(ctx, in.ID); err != nil {
-		return nil, err
-	}
+	e := a.Event()
 	return &body[Record]{newRecord(&e)}, nil
-}
-
-// apply returns t with the changes of j.
-func (j *judgement) apply(t event.Triage) (event.Triage, error) {
-	if j.Status == nil && j.Verdict == nil && j.Reason == nil {
-		return t, newProblem(http.StatusUnprocessableEntity, "nothing to change: give a status, a verdict or a reason")
-	}
-	if j.Reason != nil {
-		t.Reason = strings.TrimSpace(*j.Reason)
-	}
-	if j.Verdict != nil {
-		t.Verdict = *j.Verdict
-		if t.Verdict != "" {
-			t.Status = "closed"
-			if j.Reason == nil || t.Reason == "" {
-				return t, newProblem(http.StatusUnprocessableEntity, "a verdict needs a reason")
-			}
-		}
-	}
-	if j.Status != nil {
-		t.Status = *j.Status
-	}
-	if t.Status == "open" {
-		t.Verdict = "" // what is open is not judged
-	}
-	return t, nil
 }
 
 const streamPath = "/api/v1/alerts/stream"
