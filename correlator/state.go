@@ -517,17 +517,29 @@ func (s *state) sweep() {
 // evict gives up groups, those whose latest signal is oldest first, until there
 // are few enough.
 func (s *state) evict(groups []*group, enough func() bool) {
-	slices.SortFunc(groups, func(a, b *group) int {
-		return cmp.Or(a.last().Compare(b.last()), cmp.Compare(a.rule.ID, b.rule.ID), cmp.Compare(a.key, b.key))
+	// A flood from made-up addresses comes here with all groups, again and again.
+	type aged struct {
+		last time.Time
+		*group
+	}
+	order := make([]aged, len(groups))
+	for i, g := range groups {
+		order[i] = aged{g.last(), g}
+	}
+	slices.SortFunc(order, func(a, b aged) int {
+		if c := a.last.Compare(b.last); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.rule.ID, b.rule.ID), cmp.Compare(a.key, b.key))
 	})
-	for _, g := range groups {
+	for _, g := range order {
 		if enough() {
 			return
 		}
 		s.evicted++
 		s.kept -= len(g.signals)
 		delete(s.groups[g.rule], g.key)
-		delete(s.waiting, g)
+		delete(s.waiting, g.group)
 	}
 }
 
