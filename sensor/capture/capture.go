@@ -1,5 +1,6 @@
 // Package capture is where packets come from. Each kind of source is a folder:
-// file reads capture files, pcap a live interface through libpcap.
+// file reads capture files, afpacket a live interface of Linux, pcap one of any
+// system through libpcap.
 package capture
 
 import (
@@ -34,11 +35,13 @@ type Interface struct {
 }
 
 // Counters are a source's account of what it handed out and what it could not.
-// They only grow. Dropped is by cause ("ring", "interface", …).
+// They only grow. Dropped is by cause: "kernel" for want of room in the capture
+// ring, "interface", or another. Outages is how often a live interface went down.
 type Counters struct {
 	Received uint64
 	Filtered uint64
 	Dropped  map[string]uint64
+	Outages  uint64
 }
 
 // Source hands out packets, one after the other. It is for one goroutine.
