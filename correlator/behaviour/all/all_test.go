@@ -74,6 +74,20 @@ func TestBehaviours(t *testing.T) {
 				s.add(flow("S0"), "2001:db8::1", fmt.Sprintf("fd00::%x", n+1), 502)
 			}
 		}, []string{"tocsin-scan-hosts source.ip=2001:db8::1 destination.port=502"}},
+		{"host scan over UDP", func(s *story) {
+			for n := range 10 {
+				e := flow("S0")
+				e.Flow.Transport, e.Flow.Src.Packets, e.Flow.Src.Payload = event.ProtoUDP, 2, 2*46
+				s.add(e, "192.0.2.1", fmt.Sprintf("10.0.0.%d", n+1), 161)
+			}
+		}, []string{"tocsin-scan-hosts source.ip=192.0.2.1 destination.port=161"}},
+		{"QUIC on a tap that sees one direction", func(s *story) {
+			for n := range 40 {
+				e := flow("S0")
+				e.Flow.Transport, e.Flow.Src.Packets, e.Flow.Src.Payload = event.ProtoUDP, 1, 1250
+				s.add(e, "10.0.0.1", fmt.Sprintf("192.0.2.%d", n+1), 443)
+			}
+		}, nil},
 		{"one short of a scan", func(s *story) {
 			for p := range 14 {
 				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 1000+p)

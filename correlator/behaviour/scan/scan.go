@@ -70,8 +70,13 @@ func Detector(c Config) correlator.Detector {
 	}
 }
 
+// maxProbe is the mean payload of a UDP probe's packets. Scanners ask for little.
+// A tap that sees one direction only shows every call of a QUIC client without
+// an answer, but these are of 1200 bytes and more (RFC 9000 section 14.1).
+const maxProbe = 512
+
 // failed reports whether a flow is a probe that led to nothing. Of UDP, where
-// silence is common, it takes requests to unicast addresses only.
+// silence is common, it takes short requests to unicast addresses only.
 func failed(f *event.Flow) bool {
 	if !f.Dst.IP.IsValid() || f.Dst.IP.IsMulticast() {
 		return false
@@ -87,7 +92,7 @@ func failed(f *event.Flow) bool {
 			return f.Src.Payload == 0 && f.Dst.Payload == 0
 		}
 	case event.ProtoUDP:
-		return f.State == "S0" && f.Dst.IP != broadcast
+		return f.State == "S0" && f.Dst.IP != broadcast && f.Src.Payload <= maxProbe*f.Src.Packets
 	}
 	return false
 }
