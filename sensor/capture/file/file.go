@@ -160,6 +160,8 @@ func (r *Reader) open() error {
 
 func (r *Reader) headError(head []byte, err error) error {
 	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF): // only a decompressor says so
+		return fmt.Errorf("%s: cut off at byte %d: the compressed data breaks off before the capture's header", r.name, len(head))
 	case err != io.EOF:
 		return fmt.Errorf("%s: %w", r.name, err)
 	case len(head) == 0:

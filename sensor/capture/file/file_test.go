@@ -521,3 +521,19 @@ func BenchmarkNext(b *testing.B) {
 		})
 	}
 }
+
+// A compressed file that breaks off within its first block has no capture to
+// show, and says where it ends as any other does.
+func TestCutBeforeHeader(t *testing.T) {
+	var zipped bytes.Buffer
+	z, err := zstd.NewWriter(&zipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.Write(bytes.Repeat([]byte("\xd4\xc3\xb2\xa1"), 1000))
+	z.Close()
+	_, err = file.New(bytes.NewReader(zipped.Bytes()[:zipped.Len()/2]), "half.zst")
+	if err == nil || !strings.HasPrefix(err.Error(), "half.zst: cut off at byte 0: ") {
+		t.Errorf("error %v", err)
+	}
+}
