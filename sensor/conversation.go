@@ -30,7 +30,8 @@ type conversation struct {
 	protocol     int // index into Config.Protocols, if parsing was ever reached
 	parser       proto.Parser
 	service      string
-	communityID  string // "" until it is needed
+	communityID  string        // "" until it is needed
+	tunnel       []event.Field // what events say of tunnels; nil until it is needed
 	transactions uint64
 	datagrams    int // probed
 	sides        [2]talkSide
@@ -305,7 +306,7 @@ func (sh *shard) fail(c *conversation, r *flow.Record, cause string) {
 
 // udp takes a datagram into its conversation.
 func (sh *shard) udp(r *flow.Record, side int, p *packet.Packet) {
-	if p.PayloadLen == 0 || r.Mark == ignored {
+	if p.PayloadLen == 0 || r.Mark >= ignored {
 		return
 	}
 	c := sh.talkOf(r)

@@ -14,6 +14,13 @@ var flowDocs = []event.FieldDoc{
 	{Name: "tocsin.flow.conflicting", Type: event.Long, Help: "Bytes of a TCP stream that came again with other content: damage, or an attempt to evade detection.", Class: event.ClassTechnical},
 }
 
+var tunnelDocs = []event.FieldDoc{
+	{Name: "tocsin.tunnel.destination.ip", Type: event.IPType, Help: "Ends of the tunnels, outermost first, on the side of the flow's destination.", Class: event.ClassTopology},
+	{Name: "tocsin.tunnel.id", Type: event.Long, Help: "Of the tunnels that have one: network identifier of VXLAN, Geneve and NVGRE, key of GRE, tunnel endpoint identifier of GTP-U, session of L2TP and ERSPAN. Where each direction has its own, that of the flow's first packet.", Class: event.ClassTechnical},
+	{Name: "tocsin.tunnel.source.ip", Type: event.IPType, Help: "Ends of the tunnels, outermost first, on the side of the flow's source.", Class: event.ClassTopology},
+	{Name: "tocsin.tunnel.type", Type: event.Keyword, Help: "Tunnels that the flow is in, outermost first: ipip, 6in4, 4in6, 6in6, gre, nvgre, erspan, vxlan, geneve, gtpu, teredo, l2tp. A tunnel over UDP also has a flow of its own, whose protocol is the tunnel.", Class: event.ClassTechnical},
+}
+
 var arpDocs = []event.FieldDoc{
 	{Name: "arp.operation", Type: event.Keyword, Help: "request, reply, or the number of another operation.", Class: event.ClassTechnical},
 	{Name: "arp.sender.ip", Type: event.IPType, Help: "Address that the sender claims.", Class: event.ClassTopology},
@@ -25,4 +32,4 @@ var arpDocs = []event.FieldDoc{
 
 // Fields documents the fields, beyond event.CoreFields and those of the
 // protocols, that a sensor's events may carry.
-func Fields() []event.FieldDoc { return slices.Concat(flowDocs, arpDocs, ledgerDocs[:]) }
+func Fields() []event.FieldDoc { return slices.Concat(flowDocs, tunnelDocs, arpDocs, ledgerDocs[:]) }

@@ -1008,3 +1008,73 @@ func FuzzSensor(f *testing.F) {
 		}
 	})
 }
+
+// What is in a tunnel has its own flow, with the tunnel in every event; the
+// tunnel has another, and the packet counts once.
+func TestTunnels(t *testing.T) {
+	r := &recorder{at: epoch}
+	in := func(vni byte, from, to byte, inner []byte) {
+		b := []byte{8, 0, 0, 0, 0, 0, vni, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}
+		r.udp(ap(from, 50000), ap(to, 4789), string(append(b, inner...)))
+	}
+	inner := &recorder{at: epoch}
+	c := inner.call(ap(1, 5000), ap(2, 7777))
+	c.say("SHOUT\n")
+	c.hear("SHOUT\n")
+	c.hangUp()
+	for i, p := range inner.packets {
+		if p.Data[15] == 1 {
+			in(7, 201, 202, p.Data)
+		} else {
+			in(8, 202, 201, p.Data)
+		}
+		r.at = r.at.Add(time.Duration(i) * time.Millisecond)
+	}
+	r.udp(ap(201, 50000), ap(202, 4789), "SHOUT\n") // no VXLAN, in its flow
+	var want []string
+	for workers := 1; workers <= 4; workers++ {
+		lines, s, events, err := listen(t, config(workers), play(r.packets))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = lines
+		}
+		if !slices.Equal(lines, want) {
+			t.Error(firstDifference(lines, want))
+		}
+		checkLedger(t, events)
+		if n := s.Counters().Ledger["decoded"]; n != uint64(len(r.packets)) {
+			t.Errorf("%d packets decoded, of %d", n, len(r.packets))
+		}
+		var carriers, flows, shouts int
+		for i := range events {
+			e := &events[i]
+			tunnel := e.Get("tocsin.tunnel.type").String() + e.Get("tocsin.tunnel.source.ip").String() +
+				e.Get("tocsin.tunnel.destination.ip").String() + e.Get("tocsin.tunnel.id").String()
+			switch {
+			case e.Kind == event.KindLedger:
+			case e.Flow.Dst.Port == 4789:
+				carriers++
+				if e.Kind != event.KindFlow || e.Flow.Service != "vxlan" || e.Flow.Dst.Packets != 0 || tunnel != "" {
+					t.Errorf("carrier: %s %+v %s", e.Kind, e.Flow, tunnel)
+				}
+			default:
+				if e.Kind == event.KindFlow {
+					flows++
+				} else {
+					shouts++
+				}
+				if want := `["vxlan"]["192.0.2.201"]["192.0.2.202"][7]`; tunnel != want {
+					t.Errorf("%s: tunnel %s, want %s", e.Kind, tunnel, want)
+				}
+				if e.Flow.Src.Port != 5000 || e.Kind == event.KindFlow && e.Flow.State != "SF" {
+					t.Errorf("%+v", e.Flow)
+				}
+			}
+		}
+		if carriers != 2 || flows != 1 || shouts == 0 {
+			t.Errorf("%d carriers, %d flows, %d shouts", carriers, flows, shouts)
+		}
+	}
+}

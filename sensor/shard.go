@@ -1,11 +1,13 @@
 package sensor
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/flow"
 	"github.com/tocsin/tocsin/sensor/packet"
+	"github.com/tocsin/tocsin/sensor/proto"
 	"github.com/tocsin/tocsin/sensor/stream"
 )
 
@@ -20,6 +22,8 @@ type shard struct {
 	talks   []*conversation // by slot of the flow; nil where there is none
 	idle    []*conversation // to use again
 	talking int
+
+	fields []event.Field // of the event at hand
 
 	// Of the conversation at hand, for emit.
 	talk   *conversation
@@ -70,10 +74,26 @@ func (sh *shard) ip(p *packet.Packet) {
 	}
 }
 
+// carrier takes a datagram of a tunnel: its flow is counted, and its content
+// is seen to elsewhere.
+func (sh *shard) carrier(c *packet.Packet, l *packet.Layer) {
+	sh.flows.Advance(sh.w.clock.steady)
+	r, _ := sh.flows.Packet(c)
+	for i, kind := range carriers {
+		if kind.Kind == l.Kind {
+			r.Mark = carrying + uint8(i)
+		}
+	}
+}
+
+// carriers are the tunnels over UDP. Their flows have their names for a service.
+var carriers = [...]packet.Layer{{Kind: packet.VXLAN}, {Kind: packet.Geneve}, {Kind: packet.GTPU}, {Kind: packet.Teredo}, {Kind: packet.L2TP}}
+
 // Marks on records.
 const (
 	unparsed = 1 + iota // there were too many conversations
 	ignored             // the datagrams are of no protocol
+	carrying            // the datagrams are of the tunnel carriers[Mark-carrying]
 )
 
 // converse returns the conversation of a flow, and begins it if need be. It
@@ -128,16 +148,59 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	f := r.Flow()
 	f.EndReason = why.String()
 	e := event.Event{Time: f.End, Kind: event.KindFlow, Flow: f}
-	var fields [5]event.Field
+	sh.fields = sh.fields[:0]
 	if c != nil {
 		e.Flow.Service = c.service
-		e.Fields = c.fields(r, fields[:0])
+		sh.fields = c.fields(r, sh.fields)
+	}
+	if sh.fields = sh.tunnelFields(c, r, sh.fields); len(sh.fields) > 0 {
+		e.Fields = sh.fields
+	}
+	if r.Mark >= carrying {
+		e.Flow.Service = carriers[r.Mark-carrying].Name()
 	}
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(&e, r, uint64(r.Reports))
 	if why != flow.Active && c != nil {
 		sh.forget(c, r)
 	}
+}
+
+// tunnelFields appends what an event of a flow says of the tunnels it is in.
+// A conversation, if there is one, keeps the fields.
+func (sh *shard) tunnelFields(c *conversation, r *flow.Record, fs []event.Field) []event.Field {
+	layers, sender := sh.flows.Tunnels(r)
+	if len(layers) == 0 {
+		return fs
+	}
+	if c != nil && c.tunnel != nil {
+		return append(slices.Clip(fs), c.tunnel...) // fs may be a part of what a parser keeps
+	}
+	var names, sources, destinations, ids []event.Value
+	for i := range layers {
+		l := &layers[i]
+		src, dst := l.Src, l.Dst
+		if r.Dir(sender) != proto.Orig {
+			src, dst = dst, src
+		}
+		names = append(names, event.Str(l.Name()))
+		sources, destinations = append(sources, event.IP(src)), append(destinations, event.IP(dst))
+		if l.HasID {
+			ids = append(ids, event.Uint(uint64(l.ID)))
+		}
+	}
+	tunnel := []event.Field{
+		{Name: "tocsin.tunnel.type", Value: event.List(names...)},
+		{Name: "tocsin.tunnel.source.ip", Value: event.List(sources...)},
+		{Name: "tocsin.tunnel.destination.ip", Value: event.List(destinations...)},
+	}
+	if len(ids) > 0 {
+		tunnel = append(tunnel, event.Field{Name: "tocsin.tunnel.id", Value: event.List(ids...)})
+	}
+	if c != nil {
+		c.tunnel = tunnel
+	}
+	return append(slices.Clip(fs), tunnel...)
 }
 
 // forget ends a conversation, not its flow.
@@ -186,7 +249,7 @@ func (sh *shard) publish(e *event.Event, r *flow.Record, ordinal uint64) {
 // transaction is what parsers are given as emit.
 func (sh *shard) transaction(at time.Time, fields []event.Field) {
 	c, r := sh.talk, sh.record
-	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: fields}
+	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: sh.tunnelFields(c, r, fields)}
 	e.Flow.Service = c.service
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(&e, r, c.transactions)

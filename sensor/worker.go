@@ -78,11 +78,13 @@ func newWorker(cfg *Config, number int, src capture.Source) *worker {
 	return w
 }
 
-// Order numbers of the two stages of a packet; see batch.
+// Order numbers of the stages of a packet; see batch. Each tunnel that it was in
+// has its own, as the tunnel's shard may be any.
 const (
-	stageTime   = 0
-	stagePacket = 1
-	stages      = 2
+	stageTime    = 0
+	stageCarrier = 1
+	stagePacket  = stageCarrier + packet.MaxLayers
+	stages       = stagePacket + 1
 )
 
 // enter says that what is made from now on is made at the given stage of the
@@ -168,6 +170,9 @@ func (w *worker) handle() {
 	if outcome == packet.UnknownLink && w.number == 0 {
 		w.unknownLink()
 	}
+	if len(p.Outer) > 0 {
+		w.carriers(p)
+	}
 	n := int(packet.Hash(p) % Shards)
 	sh := w.shards[n]
 	if sh == nil {
@@ -192,6 +197,23 @@ func (w *worker) handle() {
 	}
 }
 
+// carriers counts a packet to the flows of the tunnels over UDP that it was in,
+// whatever became of what is inside.
+func (w *worker) carriers(p *packet.Packet) {
+	for i := range p.Outer {
+		l := &p.Outer[i]
+		if l.Proto != packet.ProtoUDP {
+			continue // as with Zeek, what is inside IP directly is the flow
+		}
+		c := l.Carrier(p)
+		n := int(packet.Hash(&c) % Shards)
+		if sh := w.shards[n]; sh != nil {
+			w.enter(stageCarrier+i, n)
+			sh.carrier(&c, l)
+		}
+	}
+}
+
 // unknownLink takes note of the present packet's link type. Beyond the bound,
 // packets are counted with the last one.
 func (w *worker) unknownLink() {
@@ -210,7 +232,7 @@ func (w *worker) unknownLink() {
 func (w *worker) linkErrors() error {
 	var errs []error
 	for _, u := range w.links {
-		errs = append(errs, fmt.Errorf("%s: %d packets passed over: %w %d; record Ethernet, raw IP, PPP, loopback or Linux cooked frames", w.tap(u.iface).name, u.packets, ErrLinkType, u.link))
+		errs = append(errs, fmt.Errorf("%s: %d packets passed over: %w %d; record Ethernet, IEEE 802.11, raw IP, PPP, loopback or Linux cooked frames", w.tap(u.iface).name, u.packets, ErrLinkType, u.link))
 	}
 	return errors.Join(errs...)
 }

@@ -146,6 +146,7 @@ type Record struct {
 	orig       uint8 // which side is the originator
 	closed     bool
 	used       bool
+	tunnelled  bool // Table.tunnels knows more
 	historyLen uint8
 	// Mark is the caller's, zero at first.
 	Mark uint8

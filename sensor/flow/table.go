@@ -3,6 +3,7 @@ package flow
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/sensor/packet"
@@ -53,7 +54,14 @@ type Table struct {
 	occupied [wheelSize / 64]uint64
 
 	tcpServers, udpServers [1024]uint64
+	tunnels                map[uint32]tunnel // by slot
 	counters               Counters
+}
+
+// tunnel is what the first packet of a flow was in.
+type tunnel struct {
+	layers []packet.Layer
+	side   int // that sent the packet
 }
 
 // New returns a table that calls report for each flow that ends and for each
@@ -237,6 +245,17 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 	return r, s
 }
 
+// Tunnels returns the tunnels that a flow's first packet was in, outermost
+// first, and the side that had sent it. The layers are valid as long as the
+// record.
+func (t *Table) Tunnels(r *Record) (layers []packet.Layer, side int) {
+	if !r.tunnelled {
+		return nil, 0
+	}
+	x := t.tunnels[r.Slot]
+	return x.layers, x.side
+}
+
 func (t *Table) find(hash uint32, k *key) *Record {
 	for i := hash & t.mask; ; i = (i + 1) & t.mask {
 		e := t.index[i]
@@ -281,6 +300,13 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 		start: at, last: at, firstTick: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
 	}
 	r.sides[s].mac, r.sides[s^1].mac = p.SrcMAC, p.DstMAC
+	if len(p.Outer) > 0 {
+		if t.tunnels == nil {
+			t.tunnels = map[uint32]tunnel{}
+		}
+		t.tunnels[slot] = tunnel{slices.Clone(p.Outer), s}
+		r.tunnelled = true
+	}
 	if t.backwards(p) {
 		r.flip()
 	}
@@ -373,6 +399,9 @@ func (t *Table) finish(r *Record, why Reason) {
 	}
 	t.live--
 	t.report(r, why)
+	if r.tunnelled {
+		delete(t.tunnels, r.Slot)
+	}
 	r.used = false
 	r.next = t.free
 	t.free = r.Slot + 1

@@ -16,11 +16,6 @@ import (
 
 // drops are the captures of the corpus in which packets cannot be decoded.
 var drops = map[string]map[string]uint64{
-	// Link types that are not read yet: Frame Relay, netfilter's log, 802.11.
-	"arkime/pcap/icmp-frame-relay.pcap":               {"unknown_link_type": 10},
-	"tcpdump/pcap/OSPFv3_multipoint_adjacencies.pcap": {"unknown_link_type": 73},
-	"zeek/pcap/nflog-http.pcap":                       {"unknown_link_type": 13},
-	"zeek/pcap/radiotap.pcap":                         {"unknown_link_type": 3},
 	// IP headers that promise more than the frame holds. A host drops them, and
 	// nDPI and Zeek do; tshark shows what is there.
 	"ndpi/pcap/badpackets.pcap":      {"bad_ip_length": 93},

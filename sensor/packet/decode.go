@@ -10,25 +10,31 @@ import (
 
 // Link types that the decoder reads (https://www.tcpdump.org/linktypes.html).
 const (
-	LinkNull      capture.LinkType = 0  // BSD loopback: address family in the capturing machine's byte order
-	LinkEthernet  capture.LinkType = 1  //
-	LinkPPP       capture.LinkType = 9  // with or without the HDLC-like framing's address and control
-	LinkRawBSD    capture.LinkType = 12 // raw IP, as some systems number it
-	LinkRawOld    capture.LinkType = 14 // raw IP, as OpenBSD numbers it
-	LinkRaw       capture.LinkType = 101
-	LinkLoop      capture.LinkType = 108 // OpenBSD loopback: address family in network byte order
-	LinkLinuxSLL  capture.LinkType = 113
-	LinkIPv4      capture.LinkType = 228
-	LinkIPv6      capture.LinkType = 229
-	LinkLinuxSLL2 capture.LinkType = 276
+	LinkNull       capture.LinkType = 0  // BSD loopback: address family in the capturing machine's byte order
+	LinkEthernet   capture.LinkType = 1  //
+	LinkPPP        capture.LinkType = 9  // with or without the HDLC-like framing's address and control
+	LinkRawBSD     capture.LinkType = 12 // raw IP, as some systems number it
+	LinkRawOld     capture.LinkType = 14 // raw IP, as OpenBSD numbers it
+	LinkRaw        capture.LinkType = 101
+	LinkWLAN       capture.LinkType = 105 // IEEE 802.11
+	LinkFrameRelay capture.LinkType = 107
+	LinkLoop       capture.LinkType = 108 // OpenBSD loopback: address family in network byte order
+	LinkLinuxSLL   capture.LinkType = 113
+	LinkPrism      capture.LinkType = 119 // IEEE 802.11 behind a header of some drivers
+	LinkRadiotap   capture.LinkType = 127 // IEEE 802.11 behind what the card noted
+	LinkWLANAVS    capture.LinkType = 163 // likewise, older
+	LinkIPv4       capture.LinkType = 228
+	LinkIPv6       capture.LinkType = 229
+	LinkNFLOG      capture.LinkType = 239 // of Linux' netfilter
+	LinkLinuxSLL2  capture.LinkType = 276
 )
 
 // How far the decoder follows headers. No honest packet comes near.
 const (
-	maxTags       = 4 // VLAN and VN tags in a frame
+	maxTags       = 4 // VLAN, VN and HSR tags in a frame
 	maxLabels     = 8 // MPLS labels in a stack
 	maxExtensions = 8 // IPv6 extension headers in a packet
-	maxDepth      = 4 // IP headers, and frames within IP, in a packet
+	maxDepth      = 8 // IP headers, and frames within IP, in a packet
 )
 
 // Decoder reads packets. The zero value is ready to use. It is for one
@@ -47,6 +53,7 @@ type Decoder struct {
 	// was captured.
 	DropBadChecksums bool
 
+	layers       [maxDepth]Layer // Packet.Outer points here
 	seen         uint64
 	counts       [numOutcomes]uint64 // in captured packets; those of Defrag are its own
 	badChecksums uint64
@@ -178,6 +185,16 @@ func (d *Decoder) link(p *Packet, link capture.LinkType, b []byte, wire int) Out
 			p.SrcMAC = event.MAC(b[12:18])
 		}
 		return d.cooked(p, binary.BigEndian.Uint16(b), b[20:], wire-20)
+	case LinkWLAN:
+		return d.wlan(p, b, wire, false)
+	case LinkRadiotap:
+		return d.radiotap(p, b, wire)
+	case LinkPrism, LinkWLANAVS:
+		return d.prism(p, b, wire)
+	case LinkFrameRelay:
+		return d.frameRelay(p, b, wire)
+	case LinkNFLOG:
+		return d.nflog(p, b, wire)
 	}
 	return UnknownLink
 }
@@ -233,7 +250,7 @@ func (d *Decoder) network(p *Packet, et uint16, b []byte, wire int) Outcome {
 			et = binary.BigEndian.Uint16(b[2:])
 			b, wire = b[4:], wire-4
 			continue
-		case EtherTypeVNTag:
+		case EtherTypeVNTag, EtherTypeHSR:
 			if len(b) < 6 {
 				return TruncatedLink
 			}
@@ -369,6 +386,7 @@ func (d *Decoder) arp(p *Packet, b []byte, wire int) Outcome {
 	if len(b) < n {
 		return TruncatedLink
 	}
+	p.IPVersion = 0 // of a tunnel
 	p.ARP = ARP{
 		Op:        binary.BigEndian.Uint16(b[6:]),
 		SenderMAC: event.MAC(b[8:14]),
@@ -575,6 +593,9 @@ func (d *Decoder) transport(p *Packet, proto uint8, b []byte, wire int) Outcome 
 		p.SrcPort = binary.BigEndian.Uint16(b)
 		p.DstPort = binary.BigEndian.Uint16(b[2:])
 		p.Payload, p.PayloadLen = b[8:], n-8
+		if mayTunnel(p) {
+			return d.tunnel(p)
+		}
 	case ProtoICMP, ProtoICMPv6:
 		// RFC 792 gives every message 8 bytes at least, RFC 4443 gives it 4.
 		if len(b) < 4 {
@@ -600,64 +621,37 @@ func (d *Decoder) transport(p *Packet, proto uint8, b []byte, wire int) Outcome 
 		p.DstPort = binary.BigEndian.Uint16(b[2:])
 		p.Payload, p.PayloadLen = b[12:], wire-12
 	case ProtoIPv4:
-		p.Tunnel |= IPinIP
+		d.enter(p, IPinIP)
 		p.EtherType = EtherTypeIPv4
 		return d.ipv4(p, b, wire)
 	case ProtoIPv6:
-		p.Tunnel |= IPinIP
+		d.enter(p, IPinIP)
 		p.EtherType = EtherTypeIPv6
 		return d.ipv6(p, b, wire)
 	case ProtoGRE:
 		return d.gre(p, b, wire)
+	case ProtoAH: // in IPv4; in IPv6 it is one of the extension headers
+		if len(b) < 12 {
+			return short(wire, 12, TruncatedL4, BadL4Header)
+		}
+		n := 8 + int(b[1])*4 // RFC 4302, section 2.2
+		if len(b) < n {
+			return short(wire, n, TruncatedL4, BadL4Header)
+		}
+		return d.authenticated(p, b[0], b[n:], wire-n)
+	case ProtoL2TP:
+		return d.l2tpIP(p, b, wire)
 	}
 	return OK
 }
 
-// gre goes on below a GRE header of version 0 (RFC 2784, 2890) or 1 (PPTP,
-// RFC 2637). What it cannot look into stays a packet of protocol 47.
-func (d *Decoder) gre(p *Packet, b []byte, wire int) Outcome {
-	if len(b) < 4 {
-		return short(wire, 4, TruncatedL4, BadL4Header)
+// authenticated goes on behind an authentication header, of which one is
+// enough.
+func (d *Decoder) authenticated(p *Packet, proto uint8, b []byte, wire int) Outcome {
+	if proto == ProtoAH {
+		return TooDeep
 	}
-	flags, et := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	const (
-		checksum, routing, key, sequence, ack = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
-		version                               = 7
-	)
-	if flags&routing != 0 || flags&version > 1 {
-		return OK
-	}
-	n := 4
-	for _, f := range [...]uint16{checksum, key, sequence} {
-		if flags&f != 0 {
-			n += 4
-		}
-	}
-	if flags&version == 1 && flags&ack != 0 {
-		n += 4
-	}
-	if len(b) < n {
-		return short(wire, n, TruncatedL4, BadL4Header)
-	}
-	inner, left := b[n:], wire-n
-	switch {
-	case left == 0: // a keep-alive, or only an acknowledgement
-	case et == EtherTypeIPv4 || et == EtherTypeIPv6 || et == EtherTypeMPLS:
-		p.Tunnel |= GRE
-		return d.network(p, et, inner, left)
-	case et == EtherTypeTEB:
-		p.Tunnel |= GRE
-		return d.nested(p, inner, left)
-	case et == 0x880b && len(inner) >= 2: // PPP
-		if inner[0] == 0xff && inner[1] == 3 { // address and control, if not left out
-			inner, left = inner[2:], left-2
-		}
-		if len(inner) >= 3 && (inner[0] == 0x21 || inner[0] == 0x57 || inner[0] == 0 && (inner[1] == 0x21 || inner[1] == 0x57)) {
-			p.Tunnel |= GRE
-			return d.ppp(p, inner, left)
-		}
-	}
-	return OK
+	return d.transport(p, proto, b, wire)
 }
 
 // sum adds up 16-bit words in ones' complement (RFC 1071). Over a header that

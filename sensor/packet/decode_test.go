@@ -120,6 +120,7 @@ func compare(t *testing.T, got, want Packet) {
 	got.Payload, want.Payload, got.TCP.Options, want.TCP.Options = nil, nil, nil, nil
 	got.depth, want.depth = 0, 0
 	got.frag, want.frag = fragment{}, fragment{}
+	got.Outer, want.Outer = nil, nil // see TestTunnels
 	if got.Time != want.Time {
 		t.Errorf("time %v, want %v", got.Time, want.Time)
 	}
@@ -288,7 +289,7 @@ func TestDecodeFaults(t *testing.T) {
 	udp4 := raw(eth4(0x800), v4(17, 13), udpBytes())
 	tcp4 := stack(t, eth(0x800), ip4(6), tcp(), hello)
 
-	f(127, udp4, len(udp4), UnknownLink)
+	f(147, udp4, len(udp4), UnknownLink)
 	f(1, nil, 0, TruncatedLink)
 	f(1, cut(udp4, 13), len(udp4), TruncatedLink)
 	f(0, cut(udp4, 3), 3, TruncatedLink)
@@ -315,7 +316,7 @@ func TestDecodeFaults(t *testing.T) {
 	f(1, raw(eth6(), v6(60, 8), ext(17, 1)), 62, BadIPHeader)
 	f(1, raw(eth6(), v6(60, 16), ext(17, 1)), 70, TruncatedIP)
 	f(1, raw(eth6(), v6(44, 4), []byte{17, 0, 0, 0}), 58, BadIPHeader)
-	f(101, raw(v4(4, 80), v4(4, 60), v4(4, 40), v4(4, 20), v4(59, 0)), 100, TooDeep)
+	f(101, raw(v4(4, 160), v4(4, 140), v4(4, 120), v4(4, 100), v4(4, 80), v4(4, 60), v4(4, 40), v4(4, 20), v4(59, 0)), 180, TooDeep)
 
 	f(1, cut(tcp4, 14+20+19), len(tcp4), TruncatedL4)
 	f(1, raw(eth4(0x800), v4(6, 19), make([]byte, 19)), 53, BadL4Header)
@@ -443,8 +444,15 @@ func TestHash(t *testing.T) {
 const hashOfV4 = 0x2992db68
 
 // samples are packets of every sort, for the tests that look at no fields.
-func samples(t testing.TB) [][]byte {
-	return [][]byte{
+func samples(t testing.TB) (all [][]byte) {
+	for _, x := range tunnels {
+		et := uint16(EtherTypeIPv4)
+		if x.packet[0]>>4 == 6 {
+			et = EtherTypeIPv6
+		}
+		all = append(all, raw(eth4(et), x.packet))
+	}
+	return append(all, [][]byte{
 		stack(t, eth(0x800), ip4(6), tcp(), hello),
 		stack(t, eth(0x86dd), ip6(6), tcp(), hello),
 		stack(t, eth(0x8100), vlan(7, 0x800), ip4(17), udp(), hello),
@@ -459,7 +467,7 @@ func samples(t testing.TB) [][]byte {
 		raw(eth4(0x88b8), []byte("hello")),
 		raw(eth6(), v6(44, 8+16), []byte{17, 0, 0, 1, 0, 0, 0, 9}, udpBytes(), []byte("abc")),
 		raw(eth6(), v6(44, 8+5), []byte{17, 0, 0, 16, 0, 0, 0, 9}, []byte("hello")),
-	}
+	}...)
 }
 
 func TestDecodeAllocates(t *testing.T) {
@@ -503,7 +511,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint16(1), b, len(b))
 		f.Add(uint16(101), b[14:], len(b))
 	}
-	for _, link := range []uint16{0, 9, 108, 113, 276} {
+	for _, link := range []uint16{0, 9, 105, 107, 108, 113, 119, 127, 163, 239, 276} {
 		f.Add(link, raw([]byte{2, 0, 0, 0}, v4(17, 13), udpBytes()), 37)
 	}
 	f.Fuzz(func(t *testing.T, link uint16, b []byte, wire int) {
@@ -512,7 +520,7 @@ func FuzzDecode(f *testing.F) {
 		if p.Captured != len(b) || p.Length < len(b) {
 			t.Errorf("%d bytes, %d on the wire: %s", len(b), wire, describe(p))
 		}
-		if o == OK && (p.PayloadLen < len(p.Payload) || p.PayloadLen > p.Length || p.IPVersion != 0 && !p.Src.IsValid()) {
+		if o == OK && (p.PayloadLen < len(p.Payload) || p.PayloadLen > p.Length && p.Tunnel&ERSPAN == 0 || p.IPVersion != 0 && !p.Src.IsValid()) {
 			t.Errorf("%s", describe(p))
 		}
 		c := d.Counters()

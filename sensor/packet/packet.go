@@ -1,7 +1,7 @@
 // Package packet reads the headers of captured packets: Ethernet and other
 // link layers, VLAN tags, IPv4, IPv6 with its extension headers, TCP, UDP,
-// ICMP, SCTP and ARP, and IP inside IP, GRE, MPLS or PPPoE. It puts datagrams
-// together from their fragments.
+// ICMP, SCTP and ARP, and what tunnels carry: IP in IP, GRE, VXLAN and others;
+// see Tunnel. It puts datagrams together from their fragments.
 //
 // Decoding allocates nothing: a Decoder fills a Packet that the caller owns,
 // and every slice in it points into the captured bytes.
@@ -20,7 +20,8 @@ import (
 //
 // A packet with IPVersion 0 and EtherType ARP has ARP set; any other packet
 // with IPVersion 0 is a frame of a protocol that does not use IP, such as
-// GOOSE or PROFINET, and Payload is what follows its EtherType.
+// GOOSE or PROFINET, and Payload is what follows its EtherType. It may have
+// been in a tunnel over UDP, whose headers are in Outer.
 type Packet struct {
 	Time     time.Time
 	Iface    int   // index into Source.Interfaces
@@ -46,6 +47,10 @@ type Packet struct {
 	Fragments   int  // how many captured packets the datagram was put together from, 0 if it was never cut
 	IPLen       int  // length of the IP datagram, headers included
 	Src, Dst    netip.Addr
+
+	// Outer are the tunnels that the packet was in and that have addresses of
+	// their own, outermost first. It is valid until the next call of Decode.
+	Outer []Layer
 
 	// SrcPort and DstPort are set for TCP, UDP and SCTP. For ICMP and ICMPv6
 	// they pair requests with replies as Zeek does: SrcPort is the type, and
@@ -102,17 +107,6 @@ type ARP struct {
 	SenderIP, TargetIP   netip.Addr
 }
 
-// Tunnel is the set of encapsulations around the innermost IP header.
-type Tunnel uint8
-
-// Encapsulations.
-const (
-	IPinIP Tunnel = 1 << iota // IPv4 or IPv6 directly in either: RFC 2003, 2473, 4213
-	GRE                       // RFC 2784, 2890; also Ethernet in GRE
-	MPLS                      // RFC 3032
-	PPPoE                     // RFC 2516
-)
-
 // EtherTypes that the decoder knows.
 const (
 	EtherTypeIPv4      = 0x0800
@@ -125,7 +119,10 @@ const (
 	EtherTypeQinQ      = 0x88a8 // 802.1ad
 	EtherTypeVNTag     = 0x8926 // of virtual interfaces, before 802.1Qbh was written
 	EtherTypeQinQOld   = 0x9100 // before 802.1ad was written
-	EtherTypeTEB       = 0x6558 // Ethernet in GRE
+	EtherTypeTEB       = 0x6558 // Ethernet in GRE, Geneve
+	EtherTypeERSPAN    = 0x88be // types I and II, in GRE
+	EtherTypeERSPAN3   = 0x22eb // type III
+	EtherTypeHSR       = 0x892f // the tag of a seamless ring: IEC 62439-3
 )
 
 // IP protocol numbers that the decoder knows.
@@ -144,6 +141,7 @@ const (
 	ProtoICMPv6   = 58
 	ProtoNone     = 59
 	ProtoDestOpts = 60
+	ProtoL2TP     = 115
 	ProtoSCTP     = 132
 	ProtoMobility = 135
 	ProtoHIP      = 139
