@@ -24,6 +24,7 @@ const (
 	countFragments
 	countARPRepeats
 	countClockJumps
+	countOutages
 	countDropped
 )
 
@@ -62,6 +63,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countFragments:     {"fragments_lost", "Fragments, counted as decoded, of datagrams that were never complete."},
 		countARPRepeats:    {"arp_repeats", "ARP messages that repeat another of the last minute, and made no event."},
 		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
+		countOutages:       {"interface_down", "Times that the interface went down."},
 	} {
 		docs[i] = event.FieldDoc{Name: ledgerPrefix + d[0], Type: event.Long, Help: d[1], Class: event.ClassTechnical}
 	}

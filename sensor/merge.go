@@ -42,6 +42,8 @@ type merger struct {
 	workers []*worker
 	sink    Sink
 	account func(*account)
+	number  uint64 // of this merger, of those that publish the same sensor's events
+	of      uint64
 	hasher  *event.Hasher
 	current []*batch // of each worker; nil before its first and after its last
 	taken   []int    // events of current that went on
@@ -61,7 +63,7 @@ type entry struct {
 func newMerger(workers []*worker, sink Sink, account func(*account)) *merger {
 	n := len(workers)
 	return &merger{
-		workers: workers, sink: sink, account: account, hasher: event.NewHasher(),
+		workers: workers, sink: sink, account: account, of: 1, hasher: event.NewHasher(),
 		current: make([]*batch, n), taken: make([]int, n), upto: make([]uint64, n), done: make([]bool, n),
 	}
 }
@@ -196,6 +198,7 @@ func (m *merger) closeMinutes(low uint64) {
 			sum.account.add(&m.minutes[i].account)
 		}
 		m.account(&sum.account)
+		sum.ordinal = sum.ordinal*m.of + m.number // the same minute has an event of each merger
 		if sum.account != (account{}) {
 			m.ledger = append(m.ledger, entry{sum.order, sum.event(m.hasher)})
 		}

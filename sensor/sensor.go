@@ -7,12 +7,16 @@
 // them: one worker and many give the same events in the same order. For that,
 // whatever is bounded is bounded per shard: a fixed part of the address pairs,
 // which never depends on how many workers share the shards.
+//
+// Of a live link, the source of each worker hands out only that worker's share.
+// No order is common to them, so each worker's events go on as they are made.
 package sensor
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/tocsin/tocsin/event"
@@ -31,11 +35,11 @@ const maxProtocols = 64
 
 // Config says how a sensor works.
 type Config struct {
-	// Workers is how many goroutines share the work. Of a live source, which
-	// hands each packet out once, it must be 1.
+	// Workers is how many goroutines share the work.
 	Workers int
-	// Live is for a source that waits for packets: events go on at once
-	// rather than in large batches.
+	// Live is for sources that wait for packets: events go on at once rather
+	// than in large batches, and the source of each worker hands out packets
+	// of its own. Bounds are shared out among the workers.
 	Live bool
 	// Protocols are parsed, in this order of preference where several would
 	// do. Their ports also serve to tell originator from responder.
@@ -73,8 +77,6 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Workers < 1 || c.Workers > Shards:
 		return fmt.Errorf("sensor: workers is %d: want 1 to %d", c.Workers, Shards)
-	case c.Live && c.Workers != 1:
-		return fmt.Errorf("sensor: workers is %d: a live source has one", c.Workers)
 	case len(c.Protocols) > maxProtocols:
 		return fmt.Errorf("sensor: %d protocols: want at most %d", len(c.Protocols), maxProtocols)
 	case c.MaxConversations < 0:
@@ -101,7 +103,8 @@ func (c *Config) Validate() error {
 var ErrLinkType = errors.New("unknown link type")
 
 // Open opens the source that a worker reads. Sources of several workers hand
-// out the same packets.
+// out the same packets; live ones part the packets among them, those of each
+// pair of addresses to the same worker.
 type Open func(worker int) (capture.Source, error)
 
 // Sensor watches one source. Make it with New and run it once.
@@ -141,16 +144,25 @@ func (s *Sensor) Run(ctx context.Context) error {
 			}
 			return err
 		}
-		workers[n] = newWorker(&s.cfg, n, src)
+		if s.cfg.Live {
+			share := s.cfg.share()
+			workers[n] = newWorker(&share, 0, src)
+		} else {
+			workers[n] = newWorker(&s.cfg, n, src)
+		}
 	}
-	m := newMerger(workers, s.sink, s.account)
-	var running sync.WaitGroup
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
+	var running sync.WaitGroup
 	for _, w := range workers {
-		running.Go(func() { w.run(reading) })
+		running.Go(func() {
+			w.run(reading)
+			if s.cfg.Live {
+				stop() // the others must not go on with a part of the packets
+			}
+		})
 	}
-	err := m.run(context.WithoutCancel(ctx))
+	err := s.merge(context.WithoutCancel(ctx), workers, stop)
 	stop() // if the sink has failed, nobody wants any more
 	for _, w := range workers {
 		close(w.stop)
@@ -162,10 +174,70 @@ func (s *Sensor) Run(ctx context.Context) error {
 		}
 		s.addErrors(w)
 	}
-	if err == nil {
-		err = errors.Join(workers[0].err, workers[0].linkErrors())
+	if err != nil {
+		return err
 	}
-	return err
+	if !s.cfg.Live {
+		return errors.Join(workers[0].err, workers[0].linkErrors())
+	}
+	// What ails the link ails all workers, and is told once.
+	i := max(0, slices.IndexFunc(workers, func(w *worker) bool { return w.err != nil }))
+	errs := []error{workers[i].err}
+	for _, w := range workers {
+		errs = append(errs, w.linkErrors())
+	}
+	return errors.Join(errs...)
+}
+
+// share is the configuration of one of several live workers, each of which is
+// alone with its packets.
+func (c *Config) share() Config {
+	share := *c
+	share.Workers = 1
+	share.Flow.MaxFlows = max(Shards, c.Flow.MaxFlows/c.Workers)
+	share.MaxConversations /= c.Workers
+	share.StreamTotal /= c.Workers
+	return share
+}
+
+// merge publishes what workers make until all are done or the sink fails.
+func (s *Sensor) merge(ctx context.Context, workers []*worker, stop func()) error {
+	if !s.cfg.Live {
+		return newMerger(workers, s.sink, s.account).run(ctx)
+	}
+	// A link that is quiet for one worker must not hold back the others.
+	sink := &turns{sink: s.sink}
+	errs := make([]error, len(workers))
+	var merging sync.WaitGroup
+	for n, w := range workers {
+		m := newMerger([]*worker{w}, sink, s.account)
+		m.number, m.of = uint64(n), uint64(len(workers))
+		merging.Go(func() {
+			if errs[n] = m.run(ctx); errs[n] != nil {
+				stop()
+			}
+		})
+	}
+	merging.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err // those after it are most likely the same
+		}
+	}
+	return nil
+}
+
+// turns is a sink for several goroutines, in front of one for a single one.
+type turns struct {
+	mu   sync.Mutex
+	sink Sink
+}
+
+// Publish implements Sink.
+func (t *turns) Publish(ctx context.Context, batch []event.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sink.Publish(ctx, batch)
 }
 
 func (s *Sensor) account(a *account) {

@@ -6,7 +6,7 @@ import (
 	"github.com/tocsin/tocsin/event"
 )
 
-// Sink is where events go.
+// Sink is where events go. A sensor calls it from one goroutine at a time.
 type Sink interface {
 	// Publish takes a batch. The batch, with everything that its events refer
 	// to, is valid until Publish returns. An error means that nothing of the

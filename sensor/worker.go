@@ -274,6 +274,7 @@ func (w *worker) closeAccounts(end bool) {
 			a[droppedBy(cause)] += n
 			a[countSeen] += n
 		}
+		a[countOutages] += c.Outages - w.lost.Outages
 		w.lost = c
 		a[countClockJumps] += w.clock.jumps - w.jumps
 		w.jumps = w.clock.jumps
