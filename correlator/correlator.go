@@ -20,7 +20,7 @@ type Config struct {
 	// come and still count exactly. Default 15 minutes.
 	Lateness time.Duration
 	// MaxGroups bounds the groups remembered per rule; the one whose latest
-	// signal is oldest goes first. Default 100,000.
+	// signal is oldest goes first. Default 30,000.
 	MaxGroups int
 	// MaxSignals bounds the signals remembered per group and bucket; the
 	// earliest stay, later ones only move the alert's end. Default 10,000.
@@ -32,7 +32,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Lateness = cmp.Or(c.Lateness, 15*time.Minute)
-	c.MaxGroups = cmp.Or(c.MaxGroups, 100_000)
+	c.MaxGroups = cmp.Or(c.MaxGroups, 30_000)
 	c.MaxSignals = cmp.Or(c.MaxSignals, 10_000)
 	c.MaxKept = cmp.Or(c.MaxKept, 500_000)
 	return c

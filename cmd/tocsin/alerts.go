@@ -174,7 +174,11 @@ func readLogs(ctx context.Context, inputs []input, sink *detect) error {
 				return nil
 			}
 			var e event.Event
-			if err := fields.Decode(line, &e); err != nil {
+			err = fields.Decode(line, &e)
+			if err == nil && (e.Time.IsZero() || e.ID.IsZero()) {
+				err = errors.New("no @timestamp or no event.id: this is no event of tocsin events")
+			}
+			if err != nil {
 				reject(in, n, err)
 				return nil
 			}

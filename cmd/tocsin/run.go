@@ -166,7 +166,7 @@ func (r *runner) run(ctx context.Context) error {
 	if len(r.captures) > 0 {
 		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events and %d reports of alerts in %.1f s\n", r.events.Load(), r.alerts.Load(), time.Since(began).Seconds())
 	}
-	if r.listener == nil || ctx.Err() != nil || failed != nil && r.events.Load() == 0 {
+	if r.listener == nil || ctx.Err() != nil || failed != nil && (r.events.Load() == 0 || replayed == nil) {
 		stopPage()
 	} else if failed != nil {
 		// What could be read is there to be looked at.

@@ -36,6 +36,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// smallest is the least that a log may say of an event.
+const smallest = `{"@timestamp":"2026-11-22T00:00:00Z","event":{"dataset":"tocsin.flow","id":"01a20356fca3a679ad53f6203e36c112"}}` + "\n"
+
 // writeCaptures makes the captures that the scripts read.
 func writeCaptures(dir string) error {
 	const ethernet, bluetooth = 1, 187
@@ -44,7 +47,7 @@ func writeCaptures(dir string) error {
 	binary.LittleEndian.PutUint32(long[24+8:], 1<<30) // captured length of the first packet
 	for name, data := range map[string][]byte{
 		"good.pcap": good, "cut.pcap": good[:len(good)-20], "long.pcap": long,
-		"huge.jsonl":   []byte("{}\n" + strings.Repeat("a", maxLogLine+1) + "\n{}\n"),
+		"huge.jsonl":   []byte(smallest + strings.Repeat("a", maxLogLine+1) + "\n" + smallest),
 		"strange.pcap": pcapFile(bluetooth, syn(1)), "empty.pcap": nil, "text.pcap": []byte("this is no capture\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
