@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/tocsin/tocsin/sensor/capture/pcap"
 	"github.com/tocsin/tocsin/store/embedded"
 )
 
@@ -126,12 +125,12 @@ func checkInterface(ctx context.Context, name string) (string, error) {
 	if i.Flags&net.FlagUp == 0 {
 		return "", fmt.Errorf("it is down; run: ip link set %s up", name)
 	}
-	src, err := pcap.Open(ctx, pcap.DefaultConfig(name))
+	t, err := openTap(ctx, name, captureAuto, "", 1)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || os.Geteuid() != 0 {
 			return "", fmt.Errorf("%w; run as root, or give the program the right: setcap cap_net_raw,cap_net_admin+ep bin/tocsin", err)
 		}
 		return "", err
 	}
-	return fmt.Sprintf("it is up, its MTU is %d, and it can be captured on", i.MTU), src.Close()
+	return fmt.Sprintf("it is up, its MTU is %d, and it can be captured on", i.MTU), closeTaps([]tap{t})
 }

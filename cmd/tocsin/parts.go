@@ -76,7 +76,7 @@ func sensingFlags(cmd *cobra.Command) sensing {
 	return sensing{
 		filter:    cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
 		protocols: cmd.Flags().StringSlice("protocols", []string{"all"}, "parse only these `PROTOCOLS`, such as dns,tls; none for flows alone"),
-		workers:   cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers for capture files; the result does not depend on it"),
+		workers:   cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers; what is found in captures does not depend on it"),
 	}
 }
 
@@ -108,14 +108,21 @@ func (s sensing) config() (sensor.Config, error) {
 	return cfg, nil
 }
 
+func (s sensing) workerCount() (int, error) {
+	if n := *s.workers; n < 1 || n > sensor.Shards {
+		return 0, usagef("--workers %d: want 1 to %d", n, sensor.Shards)
+	}
+	return *s.workers, nil
+}
+
 // files makes a sensor of captures, which are read as one in the order of time.
 func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error) {
 	cfg, err := s.config()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Workers = *s.workers; cfg.Workers < 1 || cfg.Workers > sensor.Shards {
-		return nil, usagef("--workers %d: want 1 to %d", cfg.Workers, sensor.Shards)
+	if cfg.Workers, err = s.workerCount(); err != nil {
+		return nil, err
 	}
 	if slices.ContainsFunc(inputs, func(in input) bool { return in.once != nil }) {
 		cfg.Workers = 1 // what can be read only once has one reader
@@ -164,25 +171,6 @@ func replay(ctx context.Context, s *sensor.Sensor) error {
 		return err
 	}
 	return ctx.Err()
-}
-
-// live makes a sensor of an interface.
-func (s sensing) live(ctx context.Context, iface string, sink sensor.Sink) (*sensor.Sensor, error) {
-	cfg, err := s.config()
-	if err != nil {
-		return nil, err
-	}
-	cfg.Live = true
-	name, device, named := strings.Cut(iface, "=")
-	if !named {
-		name, device = iface, iface
-	}
-	tap := pcap.DefaultConfig(device)
-	tap.Sensor, tap.Filter = name, *s.filter
-	if err := tap.Validate(); err != nil {
-		return nil, usageError{err}
-	}
-	return sensor.New(cfg, func(int) (capture.Source, error) { return pcap.Open(ctx, tap) }, sink)
 }
 
 // detecting are the flags of commands that make alerts.

@@ -37,6 +37,7 @@ and show it in the console. Reading the same captures again changes nothing.`,
 	}
 	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input; may be repeated")
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
+	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	listen := listenFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	data := dataFlag(cmd)
@@ -48,7 +49,7 @@ and show it in the console. Reading the same captures again changes nothing.`,
 		case *once && len(*ifaces) > 0:
 			return usagef("run: --once is for captures; an interface has no end")
 		}
-		r := &runner{cmd: cmd, in: in, captures: *captures, ifaces: *ifaces}
+		r := &runner{cmd: cmd, in: in, captures: *captures}
 		if !*once {
 			l, err := listenOn(*listen)
 			if err != nil {
@@ -61,6 +62,10 @@ and show it in the console. Reading the same captures again changes nothing.`,
 		if r.correlator, err = what.correlator(cmd.ErrOrStderr()); err != nil {
 			return err
 		}
+		if r.taps, err = in.openTaps(cmd.Context(), *ifaces, *how); err != nil {
+			return err
+		}
+		defer closeTaps(r.taps)
 		if r.store, err = embedded.Open(*data, embedded.ReadWrite); err != nil {
 			return err
 		}
@@ -72,14 +77,15 @@ and show it in the console. Reading the same captures again changes nothing.`,
 // runner is the whole pipeline on one machine: sensors → bus → correlator →
 // store → console.
 type runner struct {
-	cmd              *cobra.Command
-	in               sensing
-	captures, ifaces []string
-	listener         net.Listener // nil: no console
-	correlator       *correlator.Correlator
-	store            *embedded.Store
+	cmd        *cobra.Command
+	in         sensing
+	captures   []string
+	taps       []tap
+	listener   net.Listener // nil: no console
+	correlator *correlator.Correlator
+	store      *embedded.Store
 
-	events, alerts atomic.Uint64
+	events atomic.Uint64 // stored
 }
 
 // subscribers is how many goroutines detect and store.
@@ -87,7 +93,7 @@ const subscribers = 2
 
 func (r *runner) run(ctx context.Context) error {
 	began := time.Now()
-	if len(r.ifaces) > 0 {
+	if len(r.taps) > 0 {
 		// What was remembered when the process ended is in the store.
 		if err := r.warm(ctx); err != nil {
 			return err
@@ -103,8 +109,8 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		replayed = s
 	}
-	for _, iface := range r.ifaces {
-		s, err := r.in.live(ctx, iface, b)
+	for _, t := range r.taps {
+		s, err := r.in.live(t, b)
 		if err != nil {
 			return err
 		}
@@ -153,9 +159,15 @@ func (r *runner) run(ctx context.Context) error {
 			return errTold
 		})
 	}
+	still := func() {}
+	if replayed != nil {
+		still = progress(r.cmd.ErrOrStderr(), func() string { return fmt.Sprintf("%d events", r.events.Load()) })
+	}
 	failed := sensing.Wait()
 	b.Close()
-	if err := storing.Wait(); err != nil {
+	err := storing.Wait()
+	still()
+	if err != nil {
 		stopPage()
 		return errors.Join(err, shown.Wait()) // the sensors failed because of it
 	}
@@ -164,7 +176,12 @@ func (r *runner) run(ctx context.Context) error {
 		return errors.Join(err, shown.Wait())
 	}
 	if len(r.captures) > 0 {
-		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events and %d reports of alerts in %.1f s\n", r.events.Load(), r.alerts.Load(), time.Since(began).Seconds())
+		levels, err := alertLevels(dry, r.store)
+		if err != nil {
+			stopPage()
+			return errors.Join(err, shown.Wait())
+		}
+		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events in %.1f s; alerts: %s\n", r.events.Load(), time.Since(began).Seconds(), levels)
 	}
 	if r.listener == nil || ctx.Err() != nil || failed != nil && (r.events.Load() == 0 || replayed == nil) {
 		stopPage()
@@ -196,7 +213,6 @@ func (r *runner) put(ctx context.Context, events []event.Event, alerts []event.A
 		return err
 	}
 	r.events.Add(uint64(len(events)))
-	r.alerts.Add(uint64(len(alerts)))
 	return nil
 }
 

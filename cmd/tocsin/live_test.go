@@ -1,0 +1,163 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/embedded"
+)
+
+// cable gives the test a network of its own with a cable from here to there,
+// and returns what sends frames. The thread ends with the test.
+func cable(t *testing.T) (send func([]byte)) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("capturing live needs root; CI runs as root")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("new network namespace: %v", err)
+	}
+	for _, which := range []string{"all", "default"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range []string{"link add here type veth peer name there", "link set lo up", "link set here up", "link set there up"} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	var here *net.Interface
+	for range 500 {
+		var err error
+		if here, err = net.InterfaceByName("here"); err != nil {
+			t.Fatal(err)
+		}
+		if here.Flags&net.FlagRunning != 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(frame []byte) {
+		t.Helper()
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: here.Index}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// datagram is a frame from one of many hosts to another.
+func datagram(host byte) []byte {
+	b := make([]byte, 60)
+	b[12] = 8 // IPv4
+	ip := b[14:]
+	ip[0], ip[8], ip[9] = 0x45, 64, 17
+	binary.BigEndian.PutUint16(ip[2:], 46)
+	copy(ip[12:], []byte{10, 0, 0, host, 10, 0, 1, host})
+	udp := ip[20:]
+	binary.BigEndian.PutUint16(udp[0:], 50000)
+	binary.BigEndian.PutUint16(udp[2:], 9)
+	binary.BigEndian.PutUint16(udp[4:], 26)
+	return b
+}
+
+// TestRunLive captures with several workers from start to end.
+func TestRunLive(t *testing.T) {
+	for _, how := range []string{captureRing, captureLib} {
+		t.Run(how, func(t *testing.T) {
+			send := cable(t)
+			data := filepath.Join(t.TempDir(), "data")
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(self, "run", "-i", "border=there", "--capture", how, "--workers", "3", "--data", data, "--listen", "127.0.0.1:0")
+			cmd.Args[0] = "tocsin"
+			var complaints strings.Builder
+			cmd.Stderr = &complaints
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Process.Kill()
+			lines := bufio.NewReader(out)
+			if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "console at ") {
+				t.Fatalf("%q, %v; %s", line, err, complaints.String())
+			}
+			const hosts, rounds = 50, 20
+			for range rounds {
+				for host := range byte(hosts) {
+					send(datagram(host))
+				}
+			}
+			time.Sleep(time.Second) // until everything has been handed over
+			cmd.Process.Signal(os.Interrupt)
+			io.Copy(io.Discard, lines)
+			if err := cmd.Wait(); err != nil || complaints.Len() > 0 {
+				t.Fatalf("%v; %s", err, complaints.String())
+			}
+
+			s, err := embedded.Open(data, embedded.ReadOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			var flows int
+			var packets, seen uint64
+			for e, err := range s.Search(t.Context(), store.Query{Set: store.Events}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Sensor != "border" || e.Iface != "there" {
+					t.Errorf("sensor %q, interface %q", e.Sensor, e.Iface)
+				}
+				switch e.Kind {
+				case event.KindFlow:
+					flows++
+					packets += e.Flow.Src.Packets
+				case event.KindLedger:
+					for _, f := range e.Fields {
+						if f.Name == "tocsin.ledger.seen" {
+							n, _ := f.Value.Uint()
+							seen += n
+						}
+					}
+				}
+			}
+			if flows != hosts || packets != hosts*rounds || seen != hosts*rounds {
+				t.Errorf("%d flows of %d packets, %d in the ledger; want %d flows of %d", flows, packets, seen, hosts, hosts*rounds)
+			}
+		})
+	}
+}
+
+func TestCaptureFlag(t *testing.T) {
+	if _, err := openTap(t.Context(), "no-such-tap", captureRing, "", 1); err == nil || err.Error() != "capture on no-such-tap: there is no interface of that name" {
+		t.Errorf("got %v", err)
+	}
+}
