@@ -6,10 +6,13 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -88,7 +91,11 @@ func TestRunLive(t *testing.T) {
 	for _, how := range []string{captureRing, captureLib} {
 		t.Run(how, func(t *testing.T) {
 			send := cable(t)
-			data := filepath.Join(t.TempDir(), "data")
+			dir := t.TempDir()
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // nobody is to get there
+				t.Fatal(err)
+			}
+			data := filepath.Join(dir, "data")
 			self, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)
@@ -109,6 +116,7 @@ func TestRunLive(t *testing.T) {
 			if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "console at ") {
 				t.Fatalf("%q, %v; %s", line, err, complaints.String())
 			}
+			unprivileged(t, cmd.Process.Pid)
 			const hosts, rounds = 50, 20
 			for range rounds {
 				for host := range byte(hosts) {
@@ -153,6 +161,65 @@ func TestRunLive(t *testing.T) {
 				t.Errorf("%d flows of %d packets, %d in the ledger; want %d flows of %d", flows, packets, seen, hosts, hosts*rounds)
 			}
 		})
+	}
+}
+
+// unprivileged checks that all threads of a process are nobody's.
+func unprivileged(t *testing.T, pid int) {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads %v, %v", threads, err)
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	four := func(id string) string { return strings.Join([]string{id, id, id, id}, "\t") }
+	const none = "0000000000000000"
+	for _, path := range threads {
+		status, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has ended
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for field, want := range map[string]string{
+			"Uid": four(nobody.Uid), "Gid": four(nobody.Gid), "Groups": nobody.Gid, "NoNewPrivs": "1",
+			"CapEff": none, "CapPrm": none, "CapAmb": none,
+		} {
+			if _, after, _ := strings.Cut(string(status), "\n"+field+":\t"); strings.TrimSpace(after[:strings.IndexByte(after+"\n", '\n')]) != want {
+				t.Errorf("%s: %s is %q, want %q", path, field, after[:strings.IndexByte(after+"\n", '\n')], want)
+			}
+		}
+	}
+}
+
+// Root writes to nobody's folder only if it is told so.
+func TestRunLiveOwner(t *testing.T) {
+	cable(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		cmd := exec.Command(self, append([]string{"run", "-i", "there", "--listen", "127.0.0.1:0"}, args...)...)
+		cmd.Args[0] = "tocsin"
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Errorf("%v: no error", args)
+		}
+		return string(out)
+	}
+	dir := t.TempDir()
+	if got, want := run("--data", dir), "store "+dir+" does not belong to nobody, as whom capturing goes on; run: chown -R nobody "+dir+"; or name its owner with --user"; !strings.Contains(got, want) {
+		t.Errorf("a folder of root: %s", got)
+	}
+	if got := run("--data", filepath.Join(dir, "data")); !strings.Contains(got, "permission denied (as user nobody, as whom capturing goes on; choose another with --user)") {
+		t.Errorf("a folder that nobody can reach: %s", got)
+	}
+	if got := run("--user", "no-such-user"); !strings.Contains(got, "--user: user: unknown user no-such-user") {
+		t.Errorf("a user that there is not: %s", got)
 	}
 }
 

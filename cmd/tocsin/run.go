@@ -38,6 +38,7 @@ and show it in the console. Reading the same captures again changes nothing.`,
 	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input; may be repeated")
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
+	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
 	listen := listenFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	data := dataFlag(cmd)
@@ -48,6 +49,16 @@ and show it in the console. Reading the same captures again changes nothing.`,
 			return usagef("run: give a capture with -r or an interface with -i")
 		case *once && len(*ifaces) > 0:
 			return usagef("run: --once is for captures; an interface has no end")
+		}
+		var id *identity
+		if len(*ifaces) > 0 {
+			var err error
+			if id, err = successor(*asUser, *data); err != nil {
+				return err
+			}
+			if err := id.renounce(); err != nil {
+				return err
+			}
 		}
 		r := &runner{cmd: cmd, in: in, captures: *captures}
 		if !*once {
@@ -66,8 +77,14 @@ and show it in the console. Reading the same captures again changes nothing.`,
 			return err
 		}
 		defer closeTaps(r.taps)
-		if r.store, err = embedded.Open(*data, embedded.ReadWrite); err != nil {
+		if err := id.own(*data); err != nil {
 			return err
+		}
+		if err := id.become(); err != nil {
+			return err
+		}
+		if r.store, err = embedded.Open(*data, embedded.ReadWrite); err != nil {
+			return id.explain(err)
 		}
 		return errors.Join(r.run(cmd.Context()), r.store.Close())
 	}
