@@ -151,6 +151,12 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 		if err != nil {
 			return nil, err
 		}
+		if e.Kind == event.KindFlow {
+			if total++; total > maxFlows {
+				h.cut = true
+				break
+			}
+		}
 		h.meet(&e)
 		k := service{peer: e.Flow.Dst.IP, outbound: true, port: e.Flow.Dst.Port, transport: e.Get("network.transport").Str()}
 		if e.Flow.Src.IP != addr {
@@ -164,10 +170,6 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 		}
 		switch e.Kind {
 		case event.KindFlow:
-			if total++; total > maxFlows {
-				h.cut = true
-				continue
-			}
 			flows[k] = append(flows[k], flow{
 				id: e.ID, sensor: e.Sensor, start: e.Flow.Start, end: e.Flow.End, service: e.Flow.Service,
 				bytes:       e.Flow.Src.Bytes + e.Flow.Dst.Bytes,
