@@ -311,11 +311,9 @@ func (m MAC) String() string { return string(m.append(make([]byte, 0, 17))) }
 
 func (m MAC) append(b []byte) []byte {
 	const digits = "0123456789ABCDEF"
-	for i, x := range m {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		b = append(b, digits[x>>4], digits[x&15])
+	text := [...]byte{
+		digits[m[0]>>4], digits[m[0]&15], '-', digits[m[1]>>4], digits[m[1]&15], '-', digits[m[2]>>4], digits[m[2]&15], '-',
+		digits[m[3]>>4], digits[m[3]&15], '-', digits[m[4]>>4], digits[m[4]&15], '-', digits[m[5]>>4], digits[m[5]&15],
 	}
-	return b
+	return append(b, text[:]...)
 }

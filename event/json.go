@@ -133,15 +133,57 @@ func (enc *Encoder) appendCore(b []byte, e *Event, c coreField) []byte {
 		return appendSome(b, f.CommunityID)
 	case cProtocol:
 		return appendSome(b, f.Service)
-	case cVLAN, cInnerVLAN:
-		if f.VLAN == 0 && f.InnerVLAN == 0 {
-			return b
-		}
+	case cSrcPort:
+		return f.appendPort(b, f.Src.Port)
+	case cDstPort:
+		return f.appendPort(b, f.Dst.Port)
+	case cVLAN:
+		return appendNonzero(b, uint64(f.VLAN))
+	case cInnerVLAN:
+		return appendNonzero(b, uint64(f.InnerVLAN))
+	case cSrcBytes:
+		return strconv.AppendUint(b, f.Src.Bytes, 10)
+	case cDstBytes:
+		return strconv.AppendUint(b, f.Dst.Bytes, 10)
+	case cNetBytes:
+		return strconv.AppendUint(b, f.Src.Bytes+f.Dst.Bytes, 10)
+	case cSrcPackets:
+		return strconv.AppendUint(b, f.Src.Packets, 10)
+	case cDstPackets:
+		return strconv.AppendUint(b, f.Dst.Packets, 10)
+	case cNetPackets:
+		return strconv.AppendUint(b, f.Src.Packets+f.Dst.Packets, 10)
+	case cSrcPayload:
+		return strconv.AppendUint(b, f.Src.Payload, 10)
+	case cDstPayload:
+		return strconv.AppendUint(b, f.Dst.Payload, 10)
+	case cState:
+		return appendSome(b, f.State)
+	case cHistory:
+		return appendSome(b, f.History)
+	case cEndReason:
+		return appendSome(b, f.EndReason)
 	}
 	if v := e.core(c); !v.IsZero() {
 		return v.appendJSON(b)
 	}
 	return b
+}
+
+// appendPort appends what port returns.
+func (f *Flow) appendPort(b []byte, port uint16) []byte {
+	switch f.Transport {
+	case ProtoTCP, ProtoUDP, ProtoSCTP, ProtoICMP, ProtoICMPv6:
+		return strconv.AppendUint(b, uint64(port), 10)
+	}
+	return appendNonzero(b, uint64(port))
+}
+
+func appendNonzero(b []byte, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendUint(b, n, 10)
 }
 
 func (enc *Encoder) appendTime(b []byte, t time.Time) []byte {
@@ -155,22 +197,36 @@ func (enc *Encoder) appendTime(b []byte, t time.Time) []byte {
 		s.at, s.set = at, true
 		time.Unix(at, 0).UTC().AppendFormat(s.text[:0], "2006-01-02T15:04:05")
 	}
-	b = append(b, '"')
-	b = append(b, s.text[:]...)
+	var text [len(`"2006-01-02T15:04:05.000000000Z"`)]byte
+	text[0] = '"'
+	end := 1 + copy(text[1:], s.text[:])
 	if frac != 0 {
-		digits := [10]byte{'.'}
-		for i := 9; i > 0; i-- {
-			digits[i] = '0' + byte(frac%10)
-			frac /= 10
+		text[end] = '.'
+		for i := end + 9; i > end+1; i -= 2 { // two digits at a time, and below the first
+			pair := 2 * (uint32(frac) % 100)
+			frac = int64(uint32(frac) / 100)
+			text[i-1], text[i] = pairs[pair], pairs[pair+1]
 		}
-		n := len(digits)
-		for digits[n-1] == '0' {
-			n--
+		text[end+1] = '0' + byte(frac)
+		for end += 9; text[end] == '0'; end-- {
 		}
-		b = append(b, digits[:n]...)
+		end++
 	}
-	return append(b, 'Z', '"')
+	text[end], text[end+1] = 'Z', '"'
+	return append(b, text[:end+2]...)
 }
+
+// pairs are the numbers from 00 to 99.
+const pairs = "00010203040506070809" +
+	"10111213141516171819" +
+	"20212223242526272829" +
+	"30313233343536373839" +
+	"40414243444546474849" +
+	"50515253545556575859" +
+	"60616263646566676869" +
+	"70717273747576777879" +
+	"80818283848586878889" +
+	"90919293949596979899"
 
 func appendIP(b []byte, a netip.Addr) []byte {
 	if !a.IsValid() {
