@@ -42,22 +42,11 @@ func cable(t *testing.T) (send func([]byte)) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range []string{"link add here type veth peer name there", "link set lo up", "link set here up", "link set there up"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", args, err, out)
-		}
+	link(t, "add here type veth peer name there")
+	for _, name := range []string{"lo", "here", "there"} {
+		link(t, "set "+name+" up")
 	}
-	var here *net.Interface
-	for range 500 {
-		var err error
-		if here, err = net.InterfaceByName("here"); err != nil {
-			t.Fatal(err)
-		}
-		if here.Flags&net.FlagRunning != 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	here := plugged(t)
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +58,31 @@ func cable(t *testing.T) (send func([]byte)) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// link does something to network interfaces.
+func link(t *testing.T, args string) {
+	t.Helper()
+	if out, err := exec.Command("ip", append([]string{"link"}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
+		t.Fatalf("ip link %s: %v: %s", args, err, out)
+	}
+}
+
+// plugged waits until the cable carries packets.
+func plugged(t *testing.T) *net.Interface {
+	t.Helper()
+	for range 500 {
+		here, err := net.InterfaceByName("here")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if here.Flags&net.FlagRunning != 0 {
+			return here
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the cable is dead")
+	return nil
 }
 
 // datagram is a frame from one of many hosts to another.
@@ -118,7 +132,15 @@ func TestRunLive(t *testing.T) {
 			}
 			unprivileged(t, cmd.Process.Pid)
 			const hosts, rounds = 50, 20
-			for range rounds {
+			outages := uint64(0)
+			for round := range rounds {
+				if round == rounds/2 && how == captureRing {
+					link(t, "set there down")
+					time.Sleep(time.Second)
+					link(t, "set there up")
+					plugged(t)
+					outages = 1
+				}
 				for host := range byte(hosts) {
 					send(datagram(host))
 				}
@@ -136,7 +158,7 @@ func TestRunLive(t *testing.T) {
 			}
 			defer s.Close()
 			var flows int
-			var packets, seen uint64
+			var packets, seen, down uint64
 			for e, err := range s.Search(t.Context(), store.Query{Set: store.Events}) {
 				if err != nil {
 					t.Fatal(err)
@@ -150,12 +172,18 @@ func TestRunLive(t *testing.T) {
 					packets += e.Flow.Src.Packets
 				case event.KindLedger:
 					for _, f := range e.Fields {
-						if f.Name == "tocsin.ledger.seen" {
-							n, _ := f.Value.Uint()
+						n, _ := f.Value.Uint()
+						switch f.Name {
+						case "tocsin.ledger.seen":
 							seen += n
+						case "tocsin.ledger.interface_down":
+							down += n
 						}
 					}
 				}
+			}
+			if down != outages {
+				t.Errorf("the interface went down %d times, want %d", down, outages)
 			}
 			if flows != hosts || packets != hosts*rounds || seen != hosts*rounds {
 				t.Errorf("%d flows of %d packets, %d in the ledger; want %d flows of %d", flows, packets, seen, hosts, hosts*rounds)
