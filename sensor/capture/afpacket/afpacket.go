@@ -88,6 +88,7 @@ type Source struct {
 	index    int     // of the interface
 	device   *device // nil if another source tells of it
 	received uint64
+	arrived  uint64 // at the socket, whether there was room or not
 	dropped  uint64 // for want of room in the ring
 	freezes  uint64
 	outages  uint64
@@ -423,18 +424,23 @@ func (s *Source) Interfaces() []capture.Interface { return s.taps }
 
 // Counters implements capture.Source. Packets for which the ring had no room
 // are dropped by "kernel", those that the interface lost since Open by
-// "interface". What the filter left out the kernel does not count. What
+// "interface", and those that were still in the ring when the context of Open
+// ended are "unread". What the filter left out the kernel does not count. What
 // concerns the interface as a whole, the first source of several tells. It is
 // to be called by the goroutine that calls Next.
 func (s *Source) Counters() capture.Counters {
 	if s.fd >= 0 {
 		// The kernel begins anew each time that it is asked.
 		if stats, err := unix.GetsockoptTpacketStatsV3(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			s.arrived += uint64(stats.Packets)
 			s.dropped += uint64(stats.Drops)
 			s.freezes += uint64(stats.Freeze_q_cnt)
 		}
 	}
 	c := capture.Counters{Received: s.received, Dropped: map[string]uint64{"kernel": s.dropped, "interface": 0}}
+	if s.ctx.Err() != nil {
+		c.Dropped["unread"] = s.arrived - min(s.arrived, s.dropped+s.received)
+	}
 	if s.device != nil {
 		c.Dropped["interface"] = s.device.lost()
 		c.Outages = s.outages

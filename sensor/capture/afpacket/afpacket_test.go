@@ -279,7 +279,14 @@ func TestAccount(t *testing.T) {
 		if !reading {
 			config.Ring = 4 << 20
 		}
-		s := open(t, config)[0]
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		sources, err := Open(ctx, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sources[0]
+		defer s.Close()
 		received := make(chan int, 1)
 		read := func() {
 			n := 0
@@ -297,7 +304,11 @@ func TestAccount(t *testing.T) {
 			go read()
 		}
 		n := <-received
+		cancel()
 		c := s.Counters()
+		if left, told := c.Dropped["unread"]; left > 0 || !told {
+			t.Errorf("something is left: %+v", c)
+		}
 		if lost := c.Dropped["kernel"] + c.Dropped["interface"]; uint64(n)+lost != sent || c.Received != uint64(n) {
 			t.Errorf("%d received and %d lost of %d: %+v", n, lost, sent, c)
 		}
@@ -470,12 +481,16 @@ func TestStop(t *testing.T) {
 	if err := s.Next(&p); err != io.EOF || time.Since(start) > idle {
 		t.Errorf("after cancel: %v after %v", err, time.Since(start))
 	}
+	send := sender(t)
+	for range 1000 {
+		send(ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 22)))
+	}
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	if c := s.Counters(); c.Received != 0 || len(c.Dropped) != 2 {
+	if c := s.Counters(); c.Received != 0 || c.Dropped["unread"] != 1000 || c.Dropped["kernel"] != 0 {
 		t.Errorf("Counters() after Close = %+v", c)
 	}
 }
