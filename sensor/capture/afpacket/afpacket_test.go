@@ -173,6 +173,7 @@ func drain(t *testing.T, s *Source) [][]byte {
 
 // What was put on the cable comes out of it, byte for byte.
 func TestPackets(t *testing.T) {
+	t.Parallel()
 	network(t)
 	config := DefaultConfig("there")
 	config.Sensor = "border"
@@ -226,6 +227,7 @@ func TestSnapLen(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
+	t.Parallel()
 	network(t)
 	frames := [][]byte{
 		ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 10)),
@@ -322,6 +324,7 @@ func TestAccount(t *testing.T) {
 // Sockets that share an interface see what belongs together, and all of it
 // once.
 func TestFanOut(t *testing.T) {
+	t.Parallel()
 	network(t)
 	config := DefaultConfig("there")
 	config.Sockets = 2
@@ -387,6 +390,7 @@ func TestFanOut(t *testing.T) {
 }
 
 func TestLoopbackOnce(t *testing.T) {
+	t.Parallel()
 	network(t)
 	for _, sockets := range []int{1, 2} {
 		config := DefaultConfig("lo")
@@ -415,6 +419,7 @@ func TestLoopbackOnce(t *testing.T) {
 // An interface that goes down and comes up again is only an outage. One that
 // vanishes is an error.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	for _, sockets := range []int{1, 2} {
 		network(t)
 		config := DefaultConfig("there")
