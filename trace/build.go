@@ -245,10 +245,10 @@ func (b *builder) candidate(h *host, c *conversation, l link, suspect bool) cand
 }
 
 func (x *candidate) hop(confidence float64) Hop {
-	c := x.c
+	c, seen := x.c, x.c.best()
 	hop := Hop{
 		From: c.from, To: c.to, Port: c.port, Transport: c.transport, Protocol: cmp.Or(c.service, c.transport),
-		Start: c.start, End: c.end, Flows: c.flows(), Bytes: c.bytes(),
+		Start: c.start, End: c.end, Flows: seen.flows, Bytes: seen.bytes,
 		Role: roleOf(x.alerts, c), Techniques: techniques(x.alerts), Confidence: confidence,
 		Reasons: x.arg.reasons, Evidence: slices.Clone(c.evidence), Sensors: c.sensors(),
 	}
@@ -351,7 +351,7 @@ func (b *builder) controller(ctx context.Context, h *host, next time.Time, seen 
 		if err != nil {
 			return nil, err
 		}
-		if to.outside() && (found == nil || cmp.Or(cmp.Compare(x.arg.sum, found.arg.sum), cmp.Compare(c.flows(), found.c.flows())) > 0) {
+		if to.outside() && (found == nil || cmp.Or(cmp.Compare(x.arg.sum, found.arg.sum), cmp.Compare(c.best().flows, found.c.best().flows)) > 0) {
 			found = &x
 		}
 	}
@@ -401,7 +401,7 @@ func (b *builder) forward(ctx context.Context, h *host, arrive *conversation, si
 		leads := slices.ContainsFunc(x.alerts, func(a *event.Alert) bool {
 			return !onlyTactics(a, scanTactics, controlTactics, exfilTactics)
 		})
-		if leads || c.remoteAccess() != "" || c.writes > 0 {
+		if leads || c.remoteAccess() != "" || c.best().writes > 0 {
 			xs = append(xs, x)
 		}
 	}
@@ -567,8 +567,9 @@ func (b *builder) branch(k [2]netip.Addr) *Hop {
 			if c.end.After(hop.End) {
 				hop.End = c.end
 			}
-			hop.Flows += c.flows()
-			hop.Bytes += c.bytes()
+			seen := c.best()
+			hop.Flows += seen.flows
+			hop.Bytes += seen.bytes
 			hop.Sensors = append(hop.Sensors, c.sensors()...)
 		}
 		slices.Sort(hop.Sensors)

@@ -49,17 +49,17 @@ type conversation struct {
 	evidence    []event.ID // earliest flows and transactions
 	earlier     int        // conversations of the same pair and service before
 	clients     int        // sources that use this service of this host
-	logins      int        // successful, as far as an encrypted protocol shows
-	failures    int
-	writes      int // changes to an industrial process
 }
 
 // tally is what one sensor saw of a conversation. Sensors see the same flow,
 // so their tallies are compared, never added.
 type tally struct {
-	sensor string
-	flows  int
-	bytes  uint64
+	sensor   string
+	flows    int
+	bytes    uint64
+	logins   int // successful, as far as an encrypted protocol shows
+	failures int // of logins
+	writes   int // changes to an industrial process
 }
 
 func (c *conversation) tallyOf(sensor string) *tally {
@@ -72,18 +72,16 @@ func (c *conversation) tallyOf(sensor string) *tally {
 	return &c.tallies[len(c.tallies)-1]
 }
 
-func (c *conversation) flows() (n int) {
+// best is what the sensors saw that saw the most.
+func (c *conversation) best() (b tally) {
 	for _, t := range c.tallies {
-		n = max(n, t.flows)
+		b.flows = max(b.flows, t.flows)
+		b.bytes = max(b.bytes, t.bytes)
+		b.logins = max(b.logins, t.logins)
+		b.failures = max(b.failures, t.failures)
+		b.writes = max(b.writes, t.writes)
 	}
-	return n
-}
-
-func (c *conversation) bytes() (n uint64) {
-	for _, t := range c.tallies {
-		n = max(n, t.bytes)
-	}
-	return n
+	return b
 }
 
 func (c *conversation) sensors() []string {
@@ -122,6 +120,7 @@ type flow struct {
 // fact is a transaction that says something about the conversation it is in.
 type fact struct {
 	id            event.ID
+	sensor        string
 	at            time.Time
 	login, failed bool
 	write         bool
@@ -176,7 +175,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 				established: e.Flow.Src.Payload > 0 && e.Flow.Dst.Payload > 0,
 			})
 		default:
-			f := fact{id: e.ID, at: e.Time}
+			f := fact{id: e.ID, sensor: e.Sensor, at: e.Time}
 			if v, ok := e.Lookup(refOutcome); ok && remote[string(e.Kind)] {
 				f.login, f.failed = v.Str() == "success", v.Str() == "failure"
 			}
@@ -262,14 +261,15 @@ func conversations(addr netip.Addr, k service, fs []flow, facts []fact) []*conve
 			if f.at.Before(c.start) || f.at.After(c.end) {
 				continue
 			}
+			t := c.tallyOf(f.sensor)
 			switch {
 			case f.login:
-				c.logins++
+				t.logins++
 			case f.failed:
-				c.failures++
+				t.failures++
 			}
 			if f.write {
-				c.writes++
+				t.writes++
 			}
 			c.note(f.id)
 			break

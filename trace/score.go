@@ -83,16 +83,17 @@ func (b *builder) weigh(c *conversation, alerts []*event.Alert, l link, suspectS
 	} else if name := c.remoteAccess(); name != "" {
 		a.add(1, "%s gives control of the host", name)
 	}
-	if c.logins > 0 {
+	seen := c.best()
+	if seen.logins > 0 {
 		a.add(0.8, "a login succeeded")
-		if c.failures >= 3 {
-			a.add(0.8, "after %d failed ones", c.failures)
+		if seen.failures >= 3 {
+			a.add(0.8, "after %d failed ones", seen.failures)
 		}
-	} else if c.failures > 0 {
-		a.add(-2, "%d logins failed and none is seen to succeed", c.failures)
+	} else if seen.failures > 0 {
+		a.add(-2, "%d logins failed and none is seen to succeed", seen.failures)
 	}
-	if c.writes > 0 {
-		a.add(1, "%d changes to an industrial process", c.writes)
+	if seen.writes > 0 {
+		a.add(1, "%d changes to an industrial process", seen.writes)
 	}
 	if !l.next.IsZero() {
 		switch gap := l.next.Sub(c.end); {
@@ -162,7 +163,7 @@ func roleOf(alerts []*event.Alert, c *conversation) string {
 		return slices.ContainsFunc(alerts, func(a *event.Alert) bool { return hasTactic(a, names...) })
 	}
 	switch {
-	case is(impactTactics), c != nil && c.writes > 0:
+	case is(impactTactics), c != nil && c.best().writes > 0:
 		return "impact"
 	case is(accessTactics), c != nil && c.remoteAccess() != "":
 		return "access"
