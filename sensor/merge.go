@@ -146,31 +146,57 @@ func (m *merger) publish(ctx context.Context, low uint64) error {
 		if len(m.ledger) > 0 {
 			limit = min(limit, m.ledger[0].order-1)
 		}
-		b := m.current[next]
-		i := m.taken[next]
-		for ; i < len(b.events) && b.orders[i] <= limit; i++ {
-			m.out = append(m.out, b.events[i])
-			if len(m.out) >= batchEvents {
-				if err := m.flush(ctx); err != nil {
-					return err
-				}
-			}
+		if err := m.take(ctx, next, limit); err != nil {
+			return err
 		}
-		m.taken[next] = i
 	}
 	return m.flush(ctx)
 }
 
-// flush gives the sink what is ready.
+// take lets a worker's events go on up to an order number. Many at once, as a
+// worker that is alone has them, go as they are; few are put together.
+func (m *merger) take(ctx context.Context, worker int, limit uint64) error {
+	b := m.current[worker]
+	i := m.taken[worker]
+	end := i
+	for end < len(b.events) && b.orders[end] <= limit {
+		end++
+	}
+	m.taken[worker] = end
+	for end-i >= batchEvents/4 {
+		if err := m.flush(ctx); err != nil {
+			return err
+		}
+		n := min(end-i, batchEvents)
+		if err := m.give(ctx, b.events[i:i+n]); err != nil {
+			return err
+		}
+		i += n
+	}
+	m.out = append(m.out, b.events[i:end]...)
+	if len(m.out) < batchEvents {
+		return nil
+	}
+	return m.flush(ctx)
+}
+
+// flush gives the sink what was put together.
 func (m *merger) flush(ctx context.Context) error {
 	if len(m.out) == 0 {
 		return nil
 	}
-	if err := m.sink.Publish(ctx, m.out); err != nil {
-		return fmt.Errorf("sensor: publish: %w", err)
+	if err := m.give(ctx, m.out); err != nil {
+		return err
 	}
 	clear(m.out)
 	m.out = m.out[:0]
+	return nil
+}
+
+func (m *merger) give(ctx context.Context, events []event.Event) error {
+	if err := m.sink.Publish(ctx, events); err != nil {
+		return fmt.Errorf("sensor: publish: %w", err)
+	}
 	return nil
 }
 
