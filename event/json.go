@@ -36,17 +36,19 @@ func (enc *Encoder) Append(dst []byte, e *Event) []byte {
 	last := coreField(0) // of those written, unless another field came after it
 	w := nester{}
 	between := false // another field came after last
+	next := enc.place(e, order)
 	for c := coreField(1); c < numCore; c++ {
 		if e.Kind != KindFlow && c.ofFlows() {
 			continue
 		}
-		for len(order) > 0 && e.Fields[order[0]].Name < coreNames[c] {
+		for next <= c {
 			if !between {
 				w, between = coreTexts.nester(last), true
 			}
 			w.dst = dst
 			w.field(&e.Fields[order[0]])
 			dst, order = w.dst, order[1:]
+			next = enc.place(e, order)
 		}
 		before := len(dst)
 		if between {
@@ -73,6 +75,23 @@ func (enc *Encoder) Append(dst []byte, e *Event) []byte {
 		w.field(&e.Fields[i])
 	}
 	return w.end()
+}
+
+// place returns the core field before which the next other field is written.
+func (enc *Encoder) place(e *Event, order []int32) coreField {
+	if len(order) == 0 {
+		return numCore
+	}
+	name := e.Fields[order[0]].Name
+	from, to := coreField(1), numCore
+	for from < to {
+		if mid := (from + to) / 2; name < coreNames[mid] {
+			to = mid
+		} else {
+			from = mid + 1
+		}
+	}
+	return from
 }
 
 // sort returns the indices of fields by name.
