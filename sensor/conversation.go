@@ -107,25 +107,6 @@ func (c *conversation) ignore() {
 	}
 }
 
-// fields appends what a flow event says of the streams.
-func (c *conversation) fields(r *flow.Record, fs []event.Field) []event.Field {
-	if r.Transport() != packet.ProtoTCP {
-		return fs
-	}
-	set := func(name string, n uint64) {
-		if n > 0 {
-			fs = append(fs, event.Field{Name: name, Value: event.Uint(n)})
-		}
-	}
-	o, d := &c.sides[r.Side(proto.Orig)].half.Counters, &c.sides[r.Side(proto.Resp)].half.Counters
-	set("tocsin.flow.source_missed", o.Missed)
-	set("tocsin.flow.destination_missed", d.Missed)
-	set("tocsin.flow.source_retransmitted", o.Retransmitted)
-	set("tocsin.flow.destination_retransmitted", d.Retransmitted)
-	set("tocsin.flow.conflicting", o.Conflicting+d.Conflicting)
-	return fs
-}
-
 // tcp takes a segment into its conversation.
 func (sh *shard) tcp(r *flow.Record, side int, p *packet.Packet) {
 	c := sh.talkOf(r)

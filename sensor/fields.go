@@ -1,18 +1,29 @@
 package sensor
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tocsin/tocsin/event"
 )
 
-var flowDocs = []event.FieldDoc{
-	{Name: "tocsin.flow.destination_missed", Type: event.Long, Help: "Bytes that the destination sent over TCP and that were never captured.", Class: event.ClassTechnical},
-	{Name: "tocsin.flow.destination_retransmitted", Type: event.Long, Help: "Bytes that the destination sent over TCP more than once.", Class: event.ClassTechnical},
-	{Name: "tocsin.flow.source_missed", Type: event.Long, Help: "Bytes that the source sent over TCP and that were never captured.", Class: event.ClassTechnical},
-	{Name: "tocsin.flow.source_retransmitted", Type: event.Long, Help: "Bytes that the source sent over TCP more than once.", Class: event.ClassTechnical},
-	{Name: "tocsin.flow.conflicting", Type: event.Long, Help: "Bytes of a TCP stream that came again with other content: damage, or an attempt to evade detection.", Class: event.ClassTechnical},
-}
+// flowDocs has most fields twice, for what either side sent.
+var flowDocs = func() (docs []event.FieldDoc) {
+	for _, side := range []string{"destination", "source"} {
+		doc := func(name string, typ event.FieldType, help string) {
+			docs = append(docs, event.FieldDoc{Name: "tocsin.flow." + side + "_" + name, Type: typ, Help: fmt.Sprintf(help, side), Class: event.ClassTechnical})
+		}
+		doc("missed", event.Long, "Bytes that the %s sent over TCP and that were never captured.")
+		doc("reordered", event.Long, "TCP segments with new bytes of the %s that came after later ones: the network changed their order, or lost them before the tap and they were sent again.")
+		doc("retransmitted", event.Long, "Bytes that the %s sent over TCP more than once.")
+		doc("rtt", event.Long, "From the tap to the %s and back in the TCP handshake, nanoseconds. Those of both sides together are the connection's round trip. Absent where one of its packets was repeated or missed.")
+		doc("syn", event.Keyword, "What the SYN of the %s offered, as p0f writes it: maximum segment size, window, window scale, and the order of the options. It tells systems apart.")
+		doc("ttl", event.Long, "Least time to live (hop limit) of what the %s sent.")
+		doc("ttl_max", event.Long, "Greatest time to live of what the %s sent, if it is another: there are several ways, or several senders.")
+		doc("zero_windows", event.Long, "TCP segments of the %s that forbade the other side to send: it is too slow to read.")
+	}
+	return append(docs, event.FieldDoc{Name: "tocsin.flow.conflicting", Type: event.Long, Help: "Bytes of a TCP stream that came again with other content: damage, or an attempt to evade detection.", Class: event.ClassTechnical})
+}()
 
 var tunnelDocs = []event.FieldDoc{
 	{Name: "tocsin.tunnel.destination.ip", Type: event.IPType, Help: "Ends of the tunnels, outermost first, on the side of the flow's destination.", Class: event.ClassTopology},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -1076,5 +1077,51 @@ func TestTunnels(t *testing.T) {
 		if carriers != 2 || flows != 1 || shouts == 0 {
 			t.Errorf("%d carriers, %d flows, %d shouts", carriers, flows, shouts)
 		}
+	}
+}
+
+// A flow event says what headers and streams tell of both sides.
+func TestFlowFields(t *testing.T) {
+	r := &recorder{at: epoch}
+	c := &call{r, ap(1, 5000), ap(2, 7777), 1000, 9000}
+	c.tcp(c.a, c.b, packet.SYN, c.seqA, 0, "")
+	r.at = r.at.Add(20 * time.Millisecond)
+	c.tcp(c.b, c.a, packet.SYN|packet.ACK, c.seqB, c.seqA+1, "")
+	c.seqA, c.seqB, r.at = c.seqA+1, c.seqB+1, r.at.Add(time.Millisecond)
+	c.tcp(c.a, c.b, packet.ACK, c.seqA, c.seqB, "")
+	c.tcp(c.a, c.b, packet.ACK, c.seqA+6, c.seqB, "SHOUT\n") // out of order
+	c.tcp(c.a, c.b, packet.ACK, c.seqA, c.seqB, "SHOUT\n")
+	c.tcp(c.a, c.b, packet.ACK, c.seqA, c.seqB, "SHOUT\n") // again
+	c.seqA += 12
+	c.hangUp()
+	r.udp(ap(3, 5000), ap(4, 53), "one way")
+	want := map[uint16]map[string]string{
+		7777: {
+			"source_ttl": "64", "source_rtt": "1000000", "source_syn": "0:8192,0", "source_reordered": "1", "source_retransmitted": "6",
+			"destination_ttl": "64", "destination_rtt": "20000000", "destination_syn": "0:8192,0",
+		},
+		53: {"source_ttl": "64"},
+	}
+	_, _, events, err := listen(t, config(1), play(r.packets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flows := 0
+	for i := range events {
+		e := &events[i]
+		if e.Kind != event.KindFlow {
+			continue
+		}
+		flows++
+		got := map[string]string{}
+		for _, f := range e.Fields {
+			got[strings.TrimPrefix(f.Name, "tocsin.flow.")] = f.Value.String()
+		}
+		if want := want[e.Flow.Dst.Port]; !maps.Equal(got, want) {
+			t.Errorf("port %d:\ngot  %v\nwant %v", e.Flow.Dst.Port, got, want)
+		}
+	}
+	if flows != len(want) {
+		t.Errorf("%d flows", flows)
 	}
 }

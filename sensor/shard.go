@@ -23,7 +23,9 @@ type shard struct {
 	idle    []*conversation // to use again
 	talking int
 
-	fields []event.Field // of the event at hand
+	fields     []event.Field       // of the event at hand
+	signatures map[flow.SYN]string // written
+	offered    [2]offer            // by the destination and the source of the last flow
 
 	// Of the conversation at hand, for emit.
 	talk   *conversation
@@ -33,7 +35,7 @@ type shard struct {
 
 func newShard(w *worker, number int) *shard {
 	cfg := w.cfg
-	sh := &shard{w: w, number: number}
+	sh := &shard{w: w, number: number, signatures: map[flow.SYN]string{}}
 	fc := cfg.Flow
 	fc.MaxFlows /= Shards
 	for i := range cfg.Protocols {
@@ -148,12 +150,11 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	f := r.Flow()
 	f.EndReason = why.String()
 	e := event.Event{Time: f.End, Kind: event.KindFlow, Flow: f}
-	sh.fields = sh.fields[:0]
 	if c != nil {
 		e.Flow.Service = c.service
-		sh.fields = c.fields(r, sh.fields)
 	}
-	if sh.fields = sh.tunnelFields(c, r, sh.fields); len(sh.fields) > 0 {
+	sh.fields = sh.tunnelFields(c, r, sh.flowFields(c, r, sh.fields[:0]))
+	if len(sh.fields) > 0 {
 		e.Fields = sh.fields
 	}
 	if r.Mark >= carrying {

@@ -127,11 +127,12 @@ func makeKey(p *packet.Packet) (k key, side int) {
 
 // side is what one end sent.
 type side struct {
-	packets uint64
-	bytes   uint64
-	payload uint64
-	mac     event.MAC
-	tcp     endpoint
+	packets        uint64
+	bytes          uint64
+	payload        uint64
+	mac            event.MAC
+	minTTL, maxTTL uint8
+	tcp            endpoint
 }
 
 // maxHistory bounds the letters of a record: the ones that may repeat without
@@ -155,15 +156,14 @@ type Record struct {
 	last  int64 // last packet, nanoseconds since 1970
 	sides [2]side
 
-	start     int64  // first packet, nanoseconds since 1970
-	firstTick int64  // first packet, on the table's clock
-	closedAt  int64  // on the table's clock
-	active    int64  // when the next interim report is due
-	reported  uint64 // packets in the last interim report
-	due       int64  // second in whose wheel slot it is
-	prev      uint32 // in the wheel slot: slot plus one
-	next      uint32 // likewise, or in the free list
-	hash      uint32
+	start    int64  // first packet, nanoseconds since 1970
+	since    int64  // first packet, or once it is closed its end, on the table's clock
+	active   int64  // when the next interim report is due
+	reported uint64 // packets in the last interim report
+	due      int64  // second in whose wheel slot it is
+	prev     uint32 // in the wheel slot: slot plus one
+	next     uint32 // likewise, or in the free list
+	hash     uint32
 
 	// Slot is a small number that no other live flow of the table has.
 	Slot uint32
@@ -173,6 +173,8 @@ type Record struct {
 	// nanosecond of a coarse clock: how many came directly before.
 	Generation uint32
 	history    [maxHistory]byte
+	rtt        [2]uint32 // nanoseconds; see Facts
+	syn        [2]SYN
 }
 
 // Dir is the direction of what the given side sends.

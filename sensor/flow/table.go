@@ -143,9 +143,9 @@ func (t *Table) deadline(r *Record) int64 {
 	case packet.ProtoTCP:
 		switch {
 		case r.closed:
-			return r.closedAt + int64(t.cfg.TCPClosed)
+			return r.since + int64(t.cfg.TCPClosed)
 		case r.attempt():
-			return r.firstTick + int64(t.cfg.TCPAttempt)
+			return r.since + int64(t.cfg.TCPAttempt)
 		}
 		return r.now + int64(t.cfg.TCPInactive)
 	case packet.ProtoUDP:
@@ -217,6 +217,10 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 		}
 	}
 	e := &r.sides[s]
+	if e.packets == 0 {
+		e.minTTL, e.maxTTL = p.TTL, p.TTL
+	}
+	e.minTTL, e.maxTTL = min(e.minTTL, p.TTL), max(e.maxTTL, p.TTL)
 	e.packets++
 	e.bytes += uint64(p.IPLen)
 	e.payload += uint64(p.PayloadLen)
@@ -227,8 +231,11 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 	sooner := false
 	switch r.key.proto {
 	case packet.ProtoTCP:
+		if e.packets+r.sides[s^1].packets <= 3 {
+			r.handshake(s, p)
+		}
 		if r.tcp(s, p) && !r.closed {
-			r.closed, r.closedAt = true, t.now
+			r.closed, r.since = true, t.now
 			sooner = true
 		}
 	case packet.ProtoUDP:
@@ -297,7 +304,7 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	r := t.at(slot)
 	*r = Record{
 		Slot: slot, key: *k, orig: uint8(s), hash: hash, used: true,
-		start: at, last: at, firstTick: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
+		start: at, last: at, since: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
 	}
 	r.sides[s].mac, r.sides[s^1].mac = p.SrcMAC, p.DstMAC
 	if len(p.Outer) > 0 {

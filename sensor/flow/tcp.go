@@ -122,6 +122,9 @@ func (r *Record) tcp(s int, p *packet.Packet) bool {
 	}
 	end := seq + length
 
+	if flags&syn != 0 && !r.syn[s].Seen() {
+		r.syn[s] = readSYN(&p.TCP)
+	}
 	e.begin(flags&syn != 0, seq, end)
 	r.tcpLetters(s, e, flags, seq, n)
 	if p.TCP.Window == 0 && flags&rst == 0 && peer.state != closed && e.state != reset {

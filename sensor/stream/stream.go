@@ -29,7 +29,7 @@ const blockCost = 64
 const maxBlocks = 512
 
 // Counters are the account of one Half or, summed, of many. Numbers of bytes
-// unless the name says otherwise. Pushed = Delivered + Retransmitted +
+// unless the name or comment says otherwise. Pushed = Delivered + Retransmitted +
 // OutOfWindow + what is still buffered.
 type Counters struct {
 	Pushed        uint64 // payload of segments
@@ -37,6 +37,7 @@ type Counters struct {
 	Retransmitted uint64 // seen before, and dropped
 	Conflicting   uint64 // of the retransmitted: content differs from the copy that is still kept
 	KeepAlives    uint64 // segments of at most one byte, just before the stream's end
+	Reordered     uint64 // segments with new bytes that came after later ones
 	OutOfWindow   uint64 // too far from the stream, or behind its end
 	Gaps          uint64 // stretches never captured
 	Missed        uint64 // bytes in gaps
@@ -50,6 +51,7 @@ func (c *Counters) Add(o *Counters) {
 	c.Retransmitted += o.Retransmitted
 	c.Conflicting += o.Conflicting
 	c.KeepAlives += o.KeepAlives
+	c.Reordered += o.Reordered
 	c.OutOfWindow += o.OutOfWindow
 	c.Gaps += o.Gaps
 	c.Missed += o.Missed
@@ -246,6 +248,9 @@ func (h *Half) Push(b *Budget, seq uint32, data []byte) {
 	}
 	h.strays = 0
 	if seq == h.next && (len(h.blocks) == 0 || !before(h.blocks[0].seq, seq+uint32(len(data)))) {
+		if len(h.blocks) > 0 {
+			h.Counters.Reordered++
+		}
 		h.direct, h.directN = data, uint32(len(data))
 		return
 	}
@@ -303,7 +308,12 @@ func (h *Half) insert(b *Budget, seq uint32, data []byte) {
 	if i > 0 && before(seq, h.blocks[i-1].end()) {
 		i--
 	}
+	late := false
 	for len(data) > 0 {
+		if !late && i < len(h.blocks) && before(seq, h.blocks[i].seq) {
+			late = true
+			h.Counters.Reordered++
+		}
 		if i == len(h.blocks) || !before(h.blocks[i].seq, seq+uint32(len(data))) {
 			h.put(b, i, seq, data)
 			return

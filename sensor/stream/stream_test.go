@@ -194,6 +194,33 @@ func TestStories(t *testing.T) {
 	f("FIN only", "", fin(10), end)
 }
 
+// Segments with new bytes that come after later ones are counted once each;
+// repetitions and parts of them are not.
+func TestReordered(t *testing.T) {
+	f := func(want uint64, segments ...string) {
+		t.Helper()
+		for _, discard := range []bool{false, true} {
+			b := &Budget{PerHalf: 4096, Total: 4096}
+			h := Half{Discard: discard}
+			h.Syn(99)
+			for _, s := range segments {
+				h.Push(b, 100+uint32(s[0]-'a'), []byte(s))
+				drain(&h, b, nil)
+			}
+			if h.Counters.Reordered != want {
+				t.Errorf("%q: %d, want %d", segments, h.Counters.Reordered, want)
+			}
+			h.Close(b)
+		}
+	}
+	f(0, "abc", "def", "abc", "cdefg")
+	f(0, "def", "ghi", "def", "efghi")
+	f(1, "def", "abc")
+	f(2, "ghi", "def", "abc", "abc", "def", "ghi")
+	f(1, "bc", "ef", "abcdefg")
+	f(3, "ghi", "def", "ef", "ab", "cd")
+}
+
 func TestResync(t *testing.T) {
 	b := &Budget{PerHalf: 4096, Total: 4096}
 	for _, jump := range []uint32{Window + 100, 1 << 30, 1<<32 - Window - 500} {

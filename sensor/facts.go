@@ -1,0 +1,90 @@
+package sensor
+
+import (
+	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/flow"
+	"github.com/tocsin/tocsin/sensor/packet"
+	"github.com/tocsin/tocsin/sensor/proto"
+)
+
+// sideNames are the names of fields about what one side of a flow sent.
+type sideNames struct {
+	dir                                                                  proto.Dir
+	missed, reordered, retransmitted, rtt, syn, ttl, ttlMax, zeroWindows string
+}
+
+func namesOf(dir proto.Dir, side string) sideNames {
+	side = "tocsin.flow." + side + "_"
+	return sideNames{
+		dir: dir, missed: side + "missed", reordered: side + "reordered", retransmitted: side + "retransmitted", rtt: side + "rtt",
+		syn: side + "syn", ttl: side + "ttl", ttlMax: side + "ttl_max", zeroWindows: side + "zero_windows",
+	}
+}
+
+// bothSides are in the order of their names, as are the fields of each: what is
+// in order already is sorted soonest when it is written.
+var bothSides = [2]sideNames{namesOf(proto.Resp, "destination"), namesOf(proto.Orig, "source")}
+
+// flowFields appends what a flow event says of headers and streams.
+func (sh *shard) flowFields(c *conversation, r *flow.Record, fs []event.Field) []event.Field {
+	set := func(name string, n uint64) {
+		if n > 0 {
+			fs = append(fs, event.Field{Name: name, Value: event.Uint(n)})
+		}
+	}
+	tcp := r.Transport() == packet.ProtoTCP
+	streams := tcp && c != nil
+	if streams {
+		set("tocsin.flow.conflicting", c.sides[0].half.Counters.Conflicting+c.sides[1].half.Counters.Conflicting)
+	}
+	for i := range bothSides {
+		names := &bothSides[i]
+		if streams {
+			s := &c.sides[r.Side(names.dir)].half.Counters
+			set(names.missed, s.Missed)
+			set(names.reordered, s.Reordered)
+			set(names.retransmitted, s.Retransmitted)
+		}
+		f := r.Facts(names.dir)
+		if tcp {
+			set(names.rtt, uint64(f.RTT))
+			if f.SYN.Seen() {
+				fs = append(fs, event.Field{Name: names.syn, Value: event.Str(sh.signature(i, &f.SYN))})
+			}
+		}
+		set(names.ttl, uint64(f.MinTTL))
+		if f.MaxTTL > f.MinTTL {
+			set(names.ttlMax, uint64(f.MaxTTL))
+		}
+		if tcp {
+			set(names.zeroWindows, uint64(f.ZeroWindows))
+		}
+	}
+	return fs
+}
+
+// offer is a SYN with its text.
+type offer struct {
+	syn  flow.SYN
+	text string
+}
+
+// signature writes a SYN. A network has few that differ, and a scan or a flood
+// mostly one.
+func (sh *shard) signature(side int, s *flow.SYN) string {
+	last := &sh.offered[side]
+	if last.syn == *s {
+		return last.text
+	}
+	const enough = 256
+	text, ok := sh.signatures[*s]
+	if !ok {
+		if len(sh.signatures) >= enough {
+			clear(sh.signatures) // somebody makes them up
+		}
+		text = s.String()
+		sh.signatures[*s] = text
+	}
+	*last = offer{*s, text}
+	return text
+}
