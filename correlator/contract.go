@@ -37,9 +37,9 @@ type Enricher struct {
 	Enrich func(e *event.Event)
 }
 
-// DefaultBucket is the length of a rule's time buckets where the rule does not
+// defaultBucket is the length of a rule's time buckets where the rule does not
 // say: within one bucket, all that a rule finds about a group is one alert.
-const DefaultBucket = time.Hour
+const defaultBucket = time.Hour
 
 // Rule is what stage two and the alert need to know of a rule.
 type Rule struct {
@@ -53,8 +53,8 @@ type Rule struct {
 	// may hold {count}, {sources} and {targets}, which become numbers, and
 	// {source} and {target}, which become the address or, of several, their number.
 	Message string
-	// Bucket is the length of the time buckets; 0 is DefaultBucket, or Window's
-	// Span where that is longer.
+	// Bucket is the length of the time buckets; 0 is an hour, or Window's Span
+	// where that is longer.
 	Bucket time.Duration
 	// Window says when the signals of a group are worth an alert; nil: each is.
 	Window *Window

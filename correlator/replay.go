@@ -19,17 +19,8 @@ import (
 // maxLine bounds one event in a file of JSON lines.
 const maxLine = 4 << 20
 
-// Replay runs the events of JSON lines through a new Correlator and returns the
-// alerts as they stand at the end, sorted by ID. An event without event.id gets
+// readLines reads events, one of JSON a line. An event without event.id gets
 // one from its line.
-func Replay(cfg Config, schema *event.Schema, lines io.Reader) ([]event.Alert, error) {
-	events, err := readLines(schema, lines)
-	if err != nil {
-		return nil, err
-	}
-	return replay(cfg, events)
-}
-
 func readLines(schema *event.Schema, lines io.Reader) ([]event.Event, error) {
 	var events []event.Event
 	sc := bufio.NewScanner(lines)
@@ -57,6 +48,8 @@ func readLines(schema *event.Schema, lines io.Reader) ([]event.Event, error) {
 	return events, sc.Err()
 }
 
+// replay runs events through a new Correlator and returns the alerts as they
+// stand at the end, sorted by ID.
 func replay(cfg Config, events []event.Event) ([]event.Alert, error) {
 	c, err := New(cfg)
 	if err != nil {
@@ -103,13 +96,14 @@ func (as *Alerts) Sorted() []event.Alert {
 
 // Names of the files beside a rule that prove it.
 const (
-	FiresFile = "fires.jsonl" // events that must make an alert
-	QuietFile = "quiet.jsonl" // events, like those, that must not
+	firesFile = "fires.jsonl" // events that must make an alert
+	quietFile = "quiet.jsonl" // events, like those, that must not
 )
 
-// TestRule checks the rules in cfg against the events in a folder: FiresFile
-// must make an alert of every rule that makes alerts, the evidence of each must
-// make that alert again by itself, and QuietFile must make none.
+// TestRule checks the rules in cfg against the events, one of JSON a line, in a
+// folder: fires.jsonl must make an alert of every rule that makes alerts, the
+// evidence of each must make that alert again by itself, and quiet.jsonl must
+// make none. The error joins everything that is wrong, and names file and rule.
 func TestRule(cfg Config, schema *event.Schema, fsys fs.FS, dir string) error {
 	var errs []error
 	run := func(name string) ([]event.Event, []event.Alert) {
@@ -131,12 +125,12 @@ func TestRule(cfg Config, schema *event.Schema, fsys fs.FS, dir string) error {
 		}
 		return events, alerts
 	}
-	events, alerts := run(FiresFile)
+	events, alerts := run(firesFile)
 	if len(errs) == 0 {
 		for _, d := range cfg.Detectors {
 			for _, r := range d.Rules {
 				if !r.Silent && !slices.ContainsFunc(alerts, func(a event.Alert) bool { return a.Rule.ID == r.ID }) {
-					errs = append(errs, fmt.Errorf("%s: no alert of rule %s %q", path.Join(dir, FiresFile), r.ID, r.Name))
+					errs = append(errs, fmt.Errorf("%s: no alert of rule %s %q", path.Join(dir, firesFile), r.ID, r.Name))
 				}
 			}
 		}
@@ -149,16 +143,16 @@ func TestRule(cfg Config, schema *event.Schema, fsys fs.FS, dir string) error {
 			return !slices.Contains(a.Evidence, e.ID)
 		}))
 		if err != nil || !slices.ContainsFunc(again, func(x event.Alert) bool { return x.ID == a.ID }) {
-			errs = append(errs, fmt.Errorf("%s: rule %s %q does not fire again on the evidence of its alert %s", path.Join(dir, FiresFile), a.Rule.ID, a.Rule.Name, a.ID))
+			errs = append(errs, fmt.Errorf("%s: rule %s %q does not fire again on the evidence of its alert %s", path.Join(dir, firesFile), a.Rule.ID, a.Rule.Name, a.ID))
 		}
 	}
-	_, alerts = run(QuietFile)
+	_, alerts = run(quietFile)
 	for _, a := range alerts {
 		var why []string
 		for _, x := range a.Explain {
 			why = append(why, fmt.Sprintf("%s %s (%s)", x.Field, x.Predicate, x.Value))
 		}
-		errs = append(errs, fmt.Errorf("%s: rule %s %q fired on event %s: %s", path.Join(dir, QuietFile), a.Rule.ID, a.Rule.Name, a.Evidence[0], strings.Join(why, ", ")))
+		errs = append(errs, fmt.Errorf("%s: rule %s %q fired on event %s: %s", path.Join(dir, quietFile), a.Rule.ID, a.Rule.Name, a.Evidence[0], strings.Join(why, ", ")))
 	}
 	return errors.Join(errs...)
 }

@@ -104,7 +104,7 @@ func (r *Rule) bucket() time.Duration {
 	if r.Bucket > 0 {
 		return r.Bucket
 	}
-	return max(DefaultBucket, r.span())
+	return max(defaultBucket, r.span())
 }
 
 func compareSignals(a, b *Signal) int {
@@ -404,7 +404,7 @@ func insertSorted[T any](list []T, x T, compare func(T, T) int, limit int) []T {
 }
 
 // report judges what has changed and returns the alerts that are new or
-// different; with quiet they only count as reported.
+// different; unless it is to be loud, they only count as reported.
 func (s *state) report(loud bool) []event.Alert {
 	if s.ended || s.clock.Sub(s.judged) >= time.Minute {
 		s.judged = s.clock
