@@ -40,12 +40,12 @@ const MaxLine = 64 << 10
 // Raw is an entry as a list states it.
 type Raw struct {
 	Value      string // address, prefix, or domain name (with or without a leading "*." or ".")
-	Confidence int    // 0 to 100; 0 if the list does not say
+	Confidence int    // 0 to 100; 0 if the list does not say, which counts as 50
 	Reference  string
 }
 
-// DefaultConfidence is assumed where a list does not say.
-const DefaultConfidence = 50
+// defaultConfidence is assumed where a list does not say.
+const defaultConfidence = 50
 
 // Table answers look-ups. It never changes once built; to update, build
 // another and swap the pointer.
@@ -87,7 +87,7 @@ func (b *Builder) Add(provider string, e Raw) error {
 	if e.Confidence < 0 || e.Confidence > 100 {
 		return fmt.Errorf("confidence %d: want 0 to 100", e.Confidence)
 	}
-	ind := event.Indicator{Provider: provider, Confidence: cmp.Or(e.Confidence, DefaultConfidence), Reference: e.Reference}
+	ind := event.Indicator{Provider: provider, Confidence: cmp.Or(e.Confidence, defaultConfidence), Reference: e.Reference}
 	if p, ok := parsePrefix(e.Value); ok {
 		if err := checkPrefix(p); err != nil {
 			return err

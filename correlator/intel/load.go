@@ -30,11 +30,11 @@ type Report struct {
 	Format  string
 	Entries int         // taken
 	Bad     int         // lines that were not taken
-	Errors  []LineError // of the first MaxErrors of them
+	Errors  []LineError // of the first 20 of them
 }
 
-// MaxErrors is how many bad lines of a list are named.
-const MaxErrors = 20
+// maxErrors is how many bad lines of a list are named.
+const maxErrors = 20
 
 // LineError says what is wrong with a line of a list.
 type LineError struct {
@@ -43,6 +43,7 @@ type LineError struct {
 	Err  error
 }
 
+// Error returns file:line: and what is wrong.
 func (e LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err) }
 
 // Load reads lists into one table. Bad lines are reported and passed over; a
@@ -89,7 +90,7 @@ func load(b *Builder, l List, formats []Format) (Report, error) {
 		r.Format = format.Name
 		bad := func(line int, err error) {
 			r.Bad++
-			if len(r.Errors) < MaxErrors {
+			if len(r.Errors) < maxErrors {
 				r.Errors = append(r.Errors, LineError{l.Path, line, err})
 			}
 		}
