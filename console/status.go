@@ -81,7 +81,7 @@ const (
 
 // sensors adds up the ledger events since a time.
 func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
-	ledgers := query.Compare{Field: "event.dataset", Value: query.Literal{Text: "tocsin.ledger", Quoted: true, V: event.Str("tocsin.ledger")}}
+	ledgers := query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}
 	byName := map[string]*sensorStatus{}
 	causes := map[string]map[string]uint64{}
 	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: ledgers, From: since}) {

@@ -651,7 +651,7 @@ func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr)
 
 // glance learns only the name and zone of an address.
 func (b *builder) glance(ctx context.Context, h *host) error {
-	is := query.Literal{Text: h.addr.String(), Quoted: true, V: event.IP(h.addr)}
+	is := query.Literal{V: event.IP(h.addr)}
 	q := store.Query{Set: store.Events, From: b.from, To: b.to, Limit: 1,
 		Where: query.Or{query.Compare{Field: "source.ip", Value: is}, query.Compare{Field: "destination.ip", Value: is}}}
 	for _, desc := range []bool{false, true} {
@@ -749,7 +749,7 @@ var (
 // loadLosses reads the sensors' accounts.
 func (b *builder) loadLosses(ctx context.Context) error {
 	q := store.Query{Set: store.Events, From: b.from, To: b.to,
-		Where: query.Compare{Field: "event.dataset", Value: query.Literal{Text: "tocsin.ledger", Quoted: true, V: event.Str("tocsin.ledger")}}}
+		Where: query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}}
 	for e, err := range b.s.Search(ctx, q) {
 		if err != nil {
 			return err

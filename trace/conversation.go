@@ -141,7 +141,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 	flows := map[service][]flow{}
 	facts := map[service][]fact{}
 	total := 0
-	is := query.Literal{Text: addr.String(), Quoted: true, V: event.IP(addr)}
+	is := query.Literal{V: event.IP(addr)}
 	q := store.Query{
 		Set: store.Events, From: b.from, To: b.to,
 		Where: query.Or{query.Compare{Field: "source.ip", Value: is}, query.Compare{Field: "destination.ip", Value: is}},
@@ -304,7 +304,7 @@ func countClients(in []*conversation) {
 }
 
 func (b *builder) loadAlerts(ctx context.Context, h *host) error {
-	is := query.Literal{Text: h.addr.String(), Quoted: true, V: event.IP(h.addr)}
+	is := query.Literal{V: event.IP(h.addr)}
 	q := store.Query{
 		Set: store.Alerts, From: b.from, To: b.to, Limit: maxAlerts,
 		Where: query.Or{query.Compare{Field: "tocsin.alert.source", Value: is}, query.Compare{Field: "tocsin.alert.target", Value: is}},

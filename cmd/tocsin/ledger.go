@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,9 +36,7 @@ cause. Exit 1 if an account does not balance.`,
 			return err
 		}
 		defer s.Close()
-		q := store.Query{Set: store.Events, Where: query.Compare{
-			Field: "event.dataset", Value: query.Literal{Text: "tocsin.ledger", Quoted: true, V: event.Str("tocsin.ledger")},
-		}}
+		q := store.Query{Set: store.Events, Where: query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}}
 		accounts := map[string]ledgerAccount{}
 		for e, err := range s.Search(cmd.Context(), q) {
 			if err != nil {
@@ -106,26 +103,19 @@ func (a ledgerAccount) dropped() (n uint64) {
 	return n
 }
 
-// rest lists what is not in the equation and not zero.
+// rest lists what is not zero and has no column of its own: first the causes of
+// dropped packets.
 func (a ledgerAccount) rest() string {
-	var parts []string
-	for _, name := range slices.SortedFunc(maps.Keys(a), func(x, y string) int {
-		return cmp.Or(-cmp.Compare(btoi(strings.HasPrefix(x, droppedPrefix)), btoi(strings.HasPrefix(y, droppedPrefix))), cmp.Compare(x, y))
-	}) {
-		switch name {
-		case "seen", "decoded", "filtered", "events":
-			continue
-		}
-		if a[name] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", name, a[name]))
+	var dropped, other []string
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		text := fmt.Sprintf("%s %d", name, a[name])
+		switch {
+		case a[name] == 0, name == "seen", name == "decoded", name == "filtered", name == "events":
+		case strings.HasPrefix(name, droppedPrefix):
+			dropped = append(dropped, text)
+		default:
+			other = append(other, text)
 		}
 	}
-	return strings.Join(parts, ", ")
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return strings.Join(append(dropped, other...), ", ")
 }

@@ -76,10 +76,7 @@ func newRulesList() *cobra.Command {
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.File, r.Level, strings.Join(techniques, " "), r.Title)
 			}
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			return err
+			return errors.Join(err, w.Flush())
 		},
 	}
 }
