@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/tocsin/tocsin/sensor/packet"
 )
@@ -116,6 +117,7 @@ func (t *Table) turn(w int) {
 	for slot != 0 {
 		r := t.at(slot - 1)
 		slot = r.next
+		t.approach(slot)
 		r.prev, r.next = 0, 0
 		if t.deadline(r) <= end {
 			t.remove(r)
@@ -134,6 +136,26 @@ func (t *Table) turn(w int) {
 			}
 		}
 		t.schedule(r)
+	}
+}
+
+// approach brings what the next flow of a wheel slot will need nearer, while
+// the present one is dealt with. Flows of a slot lie anywhere, and of a large
+// table nothing would be in the caches. The record of the next flow is there
+// already, but for the first, and says where its index entry is and which flow
+// comes after it.
+func (t *Table) approach(slot uint32) {
+	if slot == 0 {
+		return
+	}
+	r := t.at(slot - 1)
+	prefetch(unsafe.Pointer(&t.index[r.hash&t.mask]))
+	if r.next == 0 {
+		return
+	}
+	p := unsafe.Pointer(t.at(r.next - 1))
+	for line := uintptr(0); line < unsafe.Sizeof(Record{}); line += 64 {
+		prefetch(unsafe.Add(p, line))
 	}
 }
 

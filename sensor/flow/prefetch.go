@@ -1,0 +1,11 @@
+//go:build amd64 || arm64
+
+package flow
+
+import "unsafe"
+
+// prefetch asks the processor to bring a line of memory into its caches, and
+// does not wait for it.
+//
+//go:noescape
+func prefetch(p unsafe.Pointer)

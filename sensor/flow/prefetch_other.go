@@ -1,0 +1,8 @@
+//go:build !amd64 && !arm64
+
+package flow
+
+import "unsafe"
+
+// prefetch would bring a line of memory into the caches.
+func prefetch(unsafe.Pointer) {}
