@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/trace"
 )
 
@@ -28,7 +29,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"percent": func(f float64) string { return fmt.Sprintf("%.0f %%", 100*f) },
 	"signed":  func(f float64) string { return fmt.Sprintf("%+.1f", f) },
 	"bytes":   size,
-	"level":   level,
+	"level":   event.LevelOf,
 	"join":    func(s []string) string { return strings.Join(s, ", ") },
 	"add":     func(a, b int) int { return a + b },
 }).Parse(pageText))
@@ -52,20 +53,6 @@ func size(n uint64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", f, units[i])
-}
-
-func level(severity int) string {
-	switch {
-	case severity >= 80:
-		return "critical"
-	case severity >= 60:
-		return "high"
-	case severity >= 40:
-		return "medium"
-	case severity >= 20:
-		return "low"
-	}
-	return "info"
 }
 
 // The graph: the path runs from left to right in the middle row; what hangs
@@ -236,7 +223,7 @@ func timeline(t *trace.Trace) lanes {
 			continue
 		}
 		r := row(s.To)
-		r.Marks = append(r.Marks, mark{X: x(s.Time), W: 8, Level: level(s.Severity), Text: s.Time.UTC().Format("15:04:05 ") + s.Text})
+		r.Marks = append(r.Marks, mark{X: x(s.Time), W: 8, Level: event.LevelOf(s.Severity), Text: s.Time.UTC().Format("15:04:05 ") + s.Text})
 	}
 	l.Height = 30 + len(l.Rows)*laneH
 	for i := range 6 {
