@@ -692,7 +692,7 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 	if t.From.Sub(first) < 10*time.Minute {
 		t.Missing = append(t.Missing, fmt.Sprintf("the store begins at %s, %s before the first hop: what was usual before is hardly known", first.UTC().Format(time.RFC3339), max(t.From.Sub(first), 0).Round(time.Second)))
 	}
-	cut := make([]string, 0)
+	var cut []string
 	for _, h := range b.hosts {
 		if h.cut {
 			cut = append(cut, fmt.Sprintf("%s has more than %d flows in that time; the earliest were looked at", h.addr, maxFlows))
@@ -700,6 +700,22 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 	}
 	slices.Sort(cut)
 	t.Missing = append(t.Missing, cut...)
+	t.Title = t.title()
+	slices.SortStableFunc(b.rejected, func(x, y Hop) int {
+		return cmp.Or(cmp.Compare(y.Confidence, x.Confidence), x.Start.Compare(y.Start), x.From.Compare(y.From), x.To.Compare(y.To), cmp.Compare(x.Port, y.Port))
+	})
+	for i, h := range b.rejected {
+		same := func(o Hop) bool {
+			return o.From == h.From && o.To == h.To && o.Port == h.Port && o.Start.Equal(h.Start)
+		}
+		if len(t.Rejected) < maxRejected && !slices.ContainsFunc(t.Path, same) && !slices.ContainsFunc(b.rejected[:i], same) {
+			t.Rejected = append(t.Rejected, h)
+		}
+	}
+}
+
+// title says in a sentence who reached whom, and through whom.
+func (t *Trace) title() string {
 	name := func(a netip.Addr) string {
 		for _, n := range t.Nodes {
 			if n.Address == a && n.Name != "" {
@@ -708,37 +724,20 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 		}
 		return a.String()
 	}
-	switch n := len(t.Path); {
-	case n == 0:
-		t.Title = fmt.Sprintf("No path is found through %s", name(t.Origin))
-		if t.Target != t.Origin {
-			t.Title += fmt.Sprintf(", which acted upon %s", name(t.Target))
+	switch len(t.Path) {
+	case 0:
+		if t.Target == t.Origin {
+			return fmt.Sprintf("No path is found through %s", name(t.Origin))
 		}
-	case n == 1:
-		t.Title = fmt.Sprintf("%s reached %s directly", name(t.Origin), name(t.Target))
-	default:
-		var via []string
-		for _, hop := range t.Path[1:] {
-			via = append(via, name(hop.From))
-		}
-		t.Title = fmt.Sprintf("%s reached %s through %s", name(t.Origin), name(t.Target), strings.Join(via, ", "))
+		return fmt.Sprintf("No path is found through %s, which acted upon %s", name(t.Origin), name(t.Target))
+	case 1:
+		return fmt.Sprintf("%s reached %s directly", name(t.Origin), name(t.Target))
 	}
-	onPath := func(h Hop) bool {
-		return slices.ContainsFunc(t.Path, func(p Hop) bool {
-			return p.From == h.From && p.To == h.To && p.Port == h.Port && p.Start.Equal(h.Start)
-		})
+	var via []string
+	for _, hop := range t.Path[1:] {
+		via = append(via, name(hop.From))
 	}
-	slices.SortStableFunc(b.rejected, func(x, y Hop) int {
-		return cmp.Or(cmp.Compare(y.Confidence, x.Confidence), x.Start.Compare(y.Start), x.From.Compare(y.From), x.To.Compare(y.To), cmp.Compare(x.Port, y.Port))
-	})
-	for i, h := range b.rejected {
-		same := func(o Hop) bool {
-			return o.From == h.From && o.To == h.To && o.Port == h.Port && o.Start.Equal(h.Start)
-		}
-		if len(t.Rejected) < maxRejected && !onPath(h) && !slices.ContainsFunc(b.rejected[:i], same) {
-			t.Rejected = append(t.Rejected, h)
-		}
-	}
+	return fmt.Sprintf("%s reached %s through %s", name(t.Origin), name(t.Target), strings.Join(via, ", "))
 }
 
 var (

@@ -56,7 +56,7 @@ type Hop struct {
 	End        time.Time         `json:"end"`
 	Flows      int               `json:"flows"`
 	Bytes      uint64            `json:"bytes"` // both directions
-	Role       string            `json:"role"`  // access, lateral, control, scan, impact, exfiltration, c2
+	Role       string            `json:"role"`  // access, impact, exfiltration, c2, scan, contact (none of these); control: From told To through a channel that To opened
 	Techniques []event.Technique `json:"techniques"`
 	Confidence float64           `json:"confidence"` // 0 to 1
 	Reasons    []Reason          `json:"reasons"`    // what speaks for and against it
@@ -76,7 +76,7 @@ type Node struct {
 	Address netip.Addr `json:"address"`
 	Name    string     `json:"name"` // asset or host name, "" if unknown
 	Zone    string     `json:"zone"` // network zone, "" if unknown
-	Role    string     `json:"role"` // origin, stepping-stone, target, c2, bystander
+	Role    string     `json:"role"` // origin, stepping-stone, target, c2, exfiltration, bystander
 	First   time.Time  `json:"first"`
 	Last    time.Time  `json:"last"`
 }
