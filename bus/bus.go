@@ -1,5 +1,5 @@
 // Package bus is the road from sensors to correlators. mem is the one within a
-// process; kafka is the one between machines; bustest is the contract as code.
+// process; bustest is the contract as code, for any other.
 package bus
 
 import (

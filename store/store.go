@@ -1,6 +1,6 @@
 // Package store keeps events and alerts and finds them again. embedded keeps
-// them on the local disk; elastic in Elasticsearch; storetest is the contract
-// as code; query is the language in which they are asked.
+// them on the local disk; storetest is the contract as code; query is the
+// language in which they are asked.
 package store
 
 import (
@@ -41,6 +41,7 @@ type Store interface {
 	Span(ctx context.Context) (from, to time.Time, err error)
 	// Expire forgets events (not alerts) before a time and says how many.
 	Expire(ctx context.Context, before time.Time) (int, error)
+	// Close ends the store: what is asked afterwards is an error.
 	Close() error
 }
 

@@ -43,11 +43,7 @@ func newCounter(by store.By) *counter {
 
 // add counts n events like e at a time.
 func (c *counter) add(e *event.Event, at int64, n uint64) error {
-	g := group{value: -1}
-	if c.by.Interval > 0 {
-		step := int64(c.by.Interval)
-		g.time = floorDiv(at, step) * step
-	}
+	g := group{time: c.start(at), value: -1}
 	if c.by.Field == "" {
 		return c.count(g, n)
 	}
@@ -75,6 +71,15 @@ func (c *counter) add(e *event.Event, at int64, n uint64) error {
 	return err
 }
 
+// start is when the step of a time begins; 0 if nothing is counted over time.
+func (c *counter) start(at int64) int64 {
+	step := int64(c.by.Interval)
+	if step <= 0 {
+		return 0
+	}
+	return floorDiv(at, step) * step
+}
+
 // only is the one value that the event added last had; -1 if it had none.
 func (c *counter) only() int {
 	if len(c.seen) == 0 {
@@ -89,12 +94,7 @@ func (c *counter) addValue(value int, at int64) error {
 		return nil
 	}
 	c.totals[value]++
-	g := group{value: value}
-	if c.by.Interval > 0 {
-		step := int64(c.by.Interval)
-		g.time = floorDiv(at, step) * step
-	}
-	return c.count(g, 1)
+	return c.count(group{time: c.start(at), value: value}, 1)
 }
 
 func (c *counter) count(g group, n uint64) error {
@@ -177,9 +177,7 @@ func (c *counter) top() []bool {
 	return keep
 }
 
-// Count implements store.Store. Buckets of time begin at multiples of
-// By.Interval since 1970; those with nothing in them are left out. Limit, After
-// and Desc say nothing to a count.
+// Count implements store.Store.
 func (s *Store) Count(ctx context.Context, q store.Query, by store.By) (buckets []store.Bucket, err error) {
 	q.Limit, q.After, q.Desc = 0, event.ID{}, false
 	err = s.view(ctx, func(tx *sql.Tx) error {
