@@ -138,6 +138,7 @@ func (c *console) search(ctx context.Context, in *searchInput, set store.Set) (*
 	return &body[recordPage]{out}, nil
 }
 
+// RecordID is the identifier in the path of an operation on one record.
 type RecordID struct {
 	ID string `path:"id" minLength:"32" maxLength:"32" pattern:"^[0-9a-f]{32}$" doc:"event.id"`
 }

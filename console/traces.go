@@ -27,6 +27,7 @@ func (c *console) registerTraces(api huma.API, get func(id, path, summary string
 	huma.Register(api, op, c.export)
 }
 
+// TraceSeed is what a trace begins from.
 type TraceSeed struct {
 	Seed string    `path:"seed" maxLength:"64" doc:"An alert's event.id, or an IPv4 or IPv6 address"`
 	From time.Time `query:"from" doc:"With an address: earliest time"`

@@ -97,6 +97,7 @@ type detect struct {
 	found findings
 }
 
+// Publish implements sensor.Sink.
 func (d *detect) Publish(ctx context.Context, batch []event.Event) error {
 	alerts, err := d.c.Process(ctx, batch)
 	d.found.add(alerts)

@@ -48,6 +48,7 @@ type Rule struct {
 // LogSource says which events a rule is about.
 type LogSource struct{ Product, Category, Service string }
 
+// String joins what is given, as "product: tocsin, service: modbus".
 func (l LogSource) String() string {
 	var parts []string
 	for _, p := range [][2]string{{"product", l.Product}, {"category", l.Category}, {"service", l.Service}} {

@@ -35,7 +35,7 @@ type Limit struct {
 	N  float64
 }
 
-// Limits must all hold.
+// Limits are comparisons that must all hold; of none they hold always.
 type Limits []Limit
 
 // AtLeast is the limit of "n or more".
@@ -72,6 +72,7 @@ func (ls Limits) Rising() bool {
 	return !slices.ContainsFunc(ls, func(l Limit) bool { return l.Op != GT && l.Op != GTE })
 }
 
+// String is for people: ">= 3 and < 10".
 func (ls Limits) String() string {
 	parts := make([]string, len(ls))
 	for i, l := range ls {

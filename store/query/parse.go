@@ -34,6 +34,7 @@ type Error struct {
 	Msg string // what was expected
 }
 
+// Error says where and what: query, column 3: …
 func (e *Error) Error() string { return fmt.Sprintf("query, column %d: %s", e.Col, e.Msg) }
 
 // Parse reads a query. Names are checked against the schema, and values
