@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -223,7 +224,7 @@ func unprivileged(t *testing.T, pid int) {
 	}
 }
 
-// Root writes to nobody's folder only if it is told so.
+// A store that root made is handed over; a folder with anything else is not.
 func TestRunLiveOwner(t *testing.T) {
 	cable(t)
 	self, err := os.Executable()
@@ -240,6 +241,25 @@ func TestRunLiveOwner(t *testing.T) {
 		return string(out)
 	}
 	dir := t.TempDir()
+	nobody := &identity{"nobody", 65534, 65534}
+	for _, name := range []string{"store.db", "lock", "precious"} {
+		path := filepath.Join(dir, name)
+		if name == "precious" {
+			if err := nobody.own(dir); err != nil {
+				t.Error(err)
+			}
+			info, err := os.Stat(filepath.Join(dir, "store.db"))
+			if err != nil || info.Sys().(*syscall.Stat_t).Uid != 65534 {
+				t.Errorf("a store of root is not handed over: %v, %v", info, err)
+			}
+			if err := os.Chown(dir, 0, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if got, want := run("--data", dir), "store "+dir+" does not belong to nobody, as whom capturing goes on; run: chown -R nobody "+dir+"; or name its owner with --user"; !strings.Contains(got, want) {
 		t.Errorf("a folder of root: %s", got)
 	}

@@ -97,7 +97,8 @@ func (id *identity) renounce() error {
 }
 
 // own makes the data folder if there is none. One that there is must be the
-// identity's already.
+// identity's already, or is handed over if root made it and it holds a store
+// and nothing else.
 func (id *identity) own(data string) error {
 	if id == nil {
 		return nil
@@ -114,10 +115,33 @@ func (id *identity) own(data string) error {
 	} else if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	if owner := info.Sys().(*syscall.Stat_t); int(owner.Uid) != id.uid {
+	owner := info.Sys().(*syscall.Stat_t)
+	if owner.Uid == 0 {
+		if files, err := filepath.Glob(filepath.Join(data, "*")); err == nil && onlyStore(files) {
+			for _, path := range append(files, data) {
+				if err := os.Lchown(path, id.uid, id.gid); err != nil {
+					return fmt.Errorf("store: %w", err)
+				}
+			}
+			return nil
+		}
+	}
+	if int(owner.Uid) != id.uid {
 		return fmt.Errorf("store %s does not belong to %s, as whom capturing goes on; run: chown -R %s %s; or name its owner with --user", data, id.name, id.name, data)
 	}
 	return nil
+}
+
+// onlyStore reports whether files are what a store is made of.
+func onlyStore(files []string) bool {
+	for _, path := range files {
+		switch filepath.Base(path) {
+		case "store.db", "store.db-wal", "store.db-shm", "lock":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // become gives up root, and with it all capabilities, in all threads and for
