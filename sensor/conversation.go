@@ -43,6 +43,7 @@ type talkSide struct {
 	pending stream.Pending
 	maybe   uint64 // protocols that this side's first bytes may still be
 	skipped int    // bytes that no protocol wanted while the other side was waited for
+	entropy uint8  // of first bytes that are of no protocol, in hundredths; 0 if not measured
 }
 
 // ports adds a protocol's ports to those that tell who is the responder.
@@ -192,11 +193,12 @@ func (sh *shard) probe(c *conversation, r *flow.Record, side int, data []byte, n
 	b := s.pending.Join(data)
 	found := sh.recognise(c, r, side, b[:min(len(b), proto.MaxProbe)])
 	if found < 0 {
-		switch {
-		case s.maybe != 0 && len(b) < proto.MaxProbe:
+		if s.maybe != 0 && len(b) < proto.MaxProbe {
 			s.pending.Keep(b)
 			return
-		case c.sides[side^1].maybe == 0:
+		}
+		s.entropy = entropy(b)
+		if c.sides[side^1].maybe == 0 {
 			c.ignore()
 			return
 		}

@@ -1,6 +1,8 @@
 package sensor
 
 import (
+	"math"
+
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/flow"
 	"github.com/tocsin/tocsin/sensor/packet"
@@ -9,14 +11,14 @@ import (
 
 // sideNames are the names of fields about what one side of a flow sent.
 type sideNames struct {
-	dir                                                                  proto.Dir
-	missed, reordered, retransmitted, rtt, syn, ttl, ttlMax, zeroWindows string
+	dir                                                                           proto.Dir
+	entropy, missed, reordered, retransmitted, rtt, syn, ttl, ttlMax, zeroWindows string
 }
 
 func namesOf(dir proto.Dir, side string) sideNames {
 	side = "tocsin.flow." + side + "_"
 	return sideNames{
-		dir: dir, missed: side + "missed", reordered: side + "reordered", retransmitted: side + "retransmitted", rtt: side + "rtt",
+		dir: dir, entropy: side + "entropy", missed: side + "missed", reordered: side + "reordered", retransmitted: side + "retransmitted", rtt: side + "rtt",
 		syn: side + "syn", ttl: side + "ttl", ttlMax: side + "ttl_max", zeroWindows: side + "zero_windows",
 	}
 }
@@ -40,7 +42,11 @@ func (sh *shard) flowFields(c *conversation, r *flow.Record, fs []event.Field) [
 	for i := range bothSides {
 		names := &bothSides[i]
 		if streams {
-			s := &c.sides[r.Side(names.dir)].half.Counters
+			side := &c.sides[r.Side(names.dir)]
+			if side.entropy > 0 && c.service == "" {
+				fs = append(fs, event.Field{Name: names.entropy, Value: event.Float(float64(side.entropy) / 100)})
+			}
+			s := &side.half.Counters
 			set(names.missed, s.Missed)
 			set(names.reordered, s.Reordered)
 			set(names.retransmitted, s.Retransmitted)
@@ -87,4 +93,31 @@ func (sh *shard) signature(side int, s *flow.SYN) string {
 	}
 	*last = offer{*s, text}
 	return text
+}
+
+// Bytes of which entropy is measured: fewer say nothing, more cost time.
+const (
+	minEntropy = 32
+	maxEntropy = 256
+)
+
+// entropy is that of the first bytes of a stream, in hundredths of what so many
+// bytes can have at most, and at least one; 0 if there are too few.
+func entropy(b []byte) uint8 {
+	if len(b) < minEntropy {
+		return 0
+	}
+	b = b[:min(len(b), maxEntropy)]
+	var counts [256]uint16
+	for _, c := range b {
+		counts[c]++
+	}
+	var sum float64
+	for _, n := range counts {
+		if n > 1 {
+			sum += float64(n) * math.Log2(float64(n))
+		}
+	}
+	most := math.Log2(float64(len(b)))
+	return max(1, uint8(math.Round(100*(1-sum/float64(len(b))/most))))
 }

@@ -13,6 +13,7 @@ var flowDocs = func() (docs []event.FieldDoc) {
 		doc := func(name string, typ event.FieldType, help string) {
 			docs = append(docs, event.FieldDoc{Name: "tocsin.flow." + side + "_" + name, Type: typ, Help: fmt.Sprintf(help, side), Class: event.ClassTechnical})
 		}
+		doc("entropy", event.Double, "How random the first 256 bytes of the %s look, of a TCP stream of no known protocol, from 0 to 1: of the most that so many bytes can have. What is encrypted or compressed has 0.85 and more, text 0.5 to 0.8.")
 		doc("missed", event.Long, "Bytes that the %s sent over TCP and that were never captured.")
 		doc("reordered", event.Long, "TCP segments with new bytes of the %s that came after later ones: the network changed their order, or lost them before the tap and they were sent again.")
 		doc("retransmitted", event.Long, "Bytes that the %s sent over TCP more than once.")

@@ -1095,12 +1095,16 @@ func TestFlowFields(t *testing.T) {
 	c.seqA += 12
 	c.hangUp()
 	r.udp(ap(3, 5000), ap(4, 53), "one way")
+	unknown := r.call(ap(1, 5000), ap(2, 9999))
+	unknown.say(strings.Repeat("ab", 100)) // one bit of the 7.6 that 200 bytes can have
+	unknown.hear("too short to say")
 	want := map[uint16]map[string]string{
 		7777: {
 			"source_ttl": "64", "source_rtt": "1000000", "source_syn": "0:8192,0", "source_reordered": "1", "source_retransmitted": "6",
 			"destination_ttl": "64", "destination_rtt": "20000000", "destination_syn": "0:8192,0",
 		},
-		53: {"source_ttl": "64"},
+		53:   {"source_ttl": "64"},
+		9999: {"source_entropy": "0.13", "source_ttl": "64", "source_syn": "0:8192,0", "destination_ttl": "64", "destination_syn": "0:8192,0"},
 	}
 	_, _, events, err := listen(t, config(1), play(r.packets))
 	if err != nil {
