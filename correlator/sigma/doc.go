@@ -11,7 +11,7 @@
 // case unless cased or re say otherwise; a field that holds a list, or lies in
 // a list of objects (ics.objects.value), matches if any of its values does; neq
 // is true where no value is equal, and so also where the field is absent; null
-// is an absent field, ” an empty one; a keyword is looked for in the values of
+// is an absent field, an empty text one that holds nothing; a keyword is looked for in the values of
 // the protocol's fields and in the two addresses; times are UTC and weeks are
 // those of ISO 8601; an event without one of a correlation's group-by fields
 // takes no part in it; value_percentile takes the rank as percentile: in its

@@ -409,21 +409,9 @@ func flat(n *node) *node {
 func (c *compiler) tests(f *field, m *modifiers, x *yaml.Node) ([]*test, error) {
 	switch {
 	case m.exists:
-		switch strings.ToLower(x.Value) {
-		case "true", "yes":
-			return []*test{{field: f, kind: isThere, want: true}}, nil
-		case "false", "no":
-			return []*test{{field: f, kind: isThere}}, nil
-		}
-		return nil, fmt.Errorf("modifier exists wants true or false, has %q", x.Value)
+		return existsTest(f, x.Value)
 	case x.Tag == "!!null":
-		if f == nil {
-			return nil, errors.New("a keyword cannot be null")
-		}
-		if m.affix != "" || len(m.transform) > 0 || m.re || m.cidr || m.compare != "" || m.part != "" || m.ref {
-			return nil, errors.New("null goes with no modifier but neq")
-		}
-		return []*test{{field: f, kind: isAbsent}}, nil
+		return nullTest(f, m)
 	case m.ref:
 		other, err := c.resolve(x.Value)
 		if err != nil {
@@ -432,24 +420,8 @@ func (c *compiler) tests(f *field, m *modifiers, x *yaml.Node) ([]*test, error) 
 		how := map[string]patternKind{"": exact, "startswith": prefix, "endswith": suffix, "contains": infix}[m.affix]
 		return []*test{{field: f, kind: isSame, other: other, how: how, cased: m.cased}}, nil
 	case m.compare != "" || m.part != "":
-		n, ok := parseNumber(x.Value)
-		if !ok {
-			return nil, fmt.Errorf("want a number, have %q", x.Value)
-		}
-		t := &test{field: f, kind: isNumber, op: m.compare, num: n, part: m.part}
-		if m.part != "" {
-			t.kind = isDate
-			if t.op == "" {
-				t.op = "eq"
-			}
-			if f.doc.Type != event.Date {
-				return nil, fmt.Errorf("modifier %s wants a time, but %s is of type %s", m.part, f.name, f.doc.Type)
-			}
-		} else if f.doc.Type == event.IPType || f.doc.Type == event.Boolean || f.doc.Type == event.Date {
-			return nil, fmt.Errorf("modifier %s wants a number, but %s is of type %s", m.compare, f.name, f.doc.Type)
-		}
-		return []*test{t}, nil
-	case m.cidr:
+		return numberTest(f, m, x.Value)
+	case m.cidr, m.re:
 		texts := []string{x.Value}
 		if m.expand {
 			var err error
@@ -457,50 +429,101 @@ func (c *compiler) tests(f *field, m *modifiers, x *yaml.Node) ([]*test, error) 
 				return nil, err
 			}
 		}
-		var ts []*test
-		for _, text := range texts {
-			p, err := parsePrefix(text)
-			if err != nil {
-				return nil, err
-			}
-			ts = append(ts, &test{field: f, kind: isInNet, net: p})
+		if m.cidr {
+			return netTests(f, texts)
 		}
-		return ts, nil
-	case m.re:
-		texts := []string{x.Value}
-		if m.expand {
-			var err error
-			if texts, err = expand(x.Value, c.placeholders); err != nil {
-				return nil, err
-			}
-		}
-		var ts []*test
-		for _, text := range texts {
-			if m.flags != "" {
-				text = "(?" + m.flags + ")" + text
-			}
-			re, err := regexp.Compile(text)
-			if err != nil {
-				return nil, fmt.Errorf("%v; Sigma allows . ^ $ * + ? {n,m} [] | () in expressions", err)
-			}
-			ts = append(ts, &test{field: f, kind: isRegexp, re: re})
-		}
-		return ts, nil
+		return regexpTests(f, m.flags, texts)
 	}
 	ps, err := m.variants(x.Value, c.placeholders)
 	if err != nil {
 		return nil, err
 	}
+	return textTests(f, m.cased, ps)
+}
+
+func existsTest(f *field, value string) ([]*test, error) {
+	switch strings.ToLower(value) {
+	case "true", "yes":
+		return []*test{{field: f, kind: isThere, want: true}}, nil
+	case "false", "no":
+		return []*test{{field: f, kind: isThere}}, nil
+	}
+	return nil, fmt.Errorf("modifier exists wants true or false, has %q", value)
+}
+
+func nullTest(f *field, m *modifiers) ([]*test, error) {
+	if f == nil {
+		return nil, errors.New("a keyword cannot be null")
+	}
+	if m.affix != "" || len(m.transform) > 0 || m.re || m.cidr || m.compare != "" || m.part != "" || m.ref {
+		return nil, errors.New("null goes with no modifier but neq")
+	}
+	return []*test{{field: f, kind: isAbsent}}, nil
+}
+
+// numberTest compares a number, or a part of a time, with a value.
+func numberTest(f *field, m *modifiers, value string) ([]*test, error) {
+	n, ok := parseNumber(value)
+	if !ok {
+		return nil, fmt.Errorf("want a number, have %q", value)
+	}
+	t := &test{field: f, kind: isNumber, op: m.compare, num: n, part: m.part}
+	if m.part != "" {
+		t.kind = isDate
+		if t.op == "" {
+			t.op = "eq"
+		}
+		if f.doc.Type != event.Date {
+			return nil, fmt.Errorf("modifier %s wants a time, but %s is of type %s", m.part, f.name, f.doc.Type)
+		}
+	} else if f.doc.Type == event.IPType || f.doc.Type == event.Boolean || f.doc.Type == event.Date {
+		return nil, fmt.Errorf("modifier %s wants a number, but %s is of type %s", m.compare, f.name, f.doc.Type)
+	}
+	return []*test{t}, nil
+}
+
+func netTests(f *field, texts []string) ([]*test, error) {
+	var ts []*test
+	for _, text := range texts {
+		p, err := parsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		ts = append(ts, &test{field: f, kind: isInNet, net: p})
+	}
+	return ts, nil
+}
+
+func regexpTests(f *field, flags string, texts []string) ([]*test, error) {
+	var ts []*test
+	for _, text := range texts {
+		if flags != "" {
+			text = "(?" + flags + ")" + text
+		}
+		re, err := regexp.Compile(text)
+		if err != nil {
+			return nil, fmt.Errorf("%v; Sigma allows . ^ $ * + ? {n,m} [] | () in expressions", err)
+		}
+		ts = append(ts, &test{field: f, kind: isRegexp, re: re})
+	}
+	return ts, nil
+}
+
+// textTests looks for patterns in a field, or, without one, in every event.
+func textTests(f *field, cased bool, ps []*pattern) ([]*test, error) {
 	var ts []*test
 	for _, p := range ps {
 		if f == nil {
 			if p = p.open(true, true); p.kind == anything {
 				return nil, errors.New("the keyword is in every event")
 			}
-		} else if p, err = fit(f, p); err != nil {
-			return nil, err
+		} else {
+			var err error
+			if p, err = fit(f, p); err != nil {
+				return nil, err
+			}
 		}
-		ts = append(ts, &test{field: f, kind: isText, text: p, cased: m.cased})
+		ts = append(ts, &test{field: f, kind: isText, text: p, cased: cased})
 	}
 	return ts, nil
 }
