@@ -43,7 +43,7 @@ const head = `# The query language
 
 One language asks for events and alerts, in the console, on the command line and in the API. It is KQL as in Kibana;
 what Lucene has beyond it is read as well; and a query with ` + "`==`, `!=` or `EXISTS!`" + ` is read as Arkime's. All become the
-same tree with one meaning, and both stores give the same answers: they pass the table below.
+same tree with one meaning, and every store gives the same answers: it passes the table below.
 
 ` + "```" + `
 source.ip: 10.0.0.0/8 and not event.severity < 50         KQL
