@@ -107,6 +107,18 @@ type service struct {
 	transport string
 }
 
+// serviceOf is the service that an event of an address is about.
+func serviceOf(e *event.Event, addr netip.Addr) service {
+	k := service{peer: e.Flow.Dst.IP, outbound: true, port: e.Flow.Dst.Port, transport: e.Get("network.transport").Str()}
+	if e.Flow.Src.IP != addr {
+		k.peer, k.outbound = e.Flow.Src.IP, false
+	}
+	if e.Flow.Transport == event.ProtoICMP || e.Flow.Transport == event.ProtoICMPv6 {
+		k.port = 0 // the code of a message is no service
+	}
+	return k
+}
+
 // flow is what is kept of a flow event until conversations are made of it.
 type flow struct {
 	id          event.ID
@@ -130,6 +142,21 @@ var (
 	refOutcome   = event.Resolve("event.outcome")
 	refOperation = event.Resolve("ics.operation")
 )
+
+// factOf reads a transaction; most say nothing about their conversation.
+func factOf(e *event.Event) (f fact, ok bool) {
+	f = fact{id: e.ID, sensor: e.Sensor, at: e.Time}
+	if v, ok := e.Lookup(refOutcome); ok && remote[string(e.Kind)] {
+		f.login, f.failed = v.Str() == "success", v.Str() == "failure"
+	}
+	if v, ok := e.Lookup(refOperation); ok {
+		switch v.Str() {
+		case "write", "control", "program", "mode", "firmware":
+			f.write = true
+		}
+	}
+	return f, f.login || f.failed || f.write
+}
 
 // load gathers what the store knows of an address between two times.
 func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
@@ -157,15 +184,9 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 			}
 		}
 		h.meet(&e)
-		k := service{peer: e.Flow.Dst.IP, outbound: true, port: e.Flow.Dst.Port, transport: e.Get("network.transport").Str()}
-		if e.Flow.Src.IP != addr {
-			k.peer, k.outbound = e.Flow.Src.IP, false
-		}
+		k := serviceOf(&e, addr)
 		if k.peer == addr || !k.peer.IsValid() {
 			continue
-		}
-		if e.Flow.Transport == event.ProtoICMP || e.Flow.Transport == event.ProtoICMPv6 {
-			k.port = 0 // the code of a message is no service
 		}
 		switch e.Kind {
 		case event.KindFlow:
@@ -175,17 +196,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 				established: e.Flow.Src.Payload > 0 && e.Flow.Dst.Payload > 0,
 			})
 		default:
-			f := fact{id: e.ID, sensor: e.Sensor, at: e.Time}
-			if v, ok := e.Lookup(refOutcome); ok && remote[string(e.Kind)] {
-				f.login, f.failed = v.Str() == "success", v.Str() == "failure"
-			}
-			if v, ok := e.Lookup(refOperation); ok {
-				switch v.Str() {
-				case "write", "control", "program", "mode", "firmware":
-					f.write = true
-				}
-			}
-			if f.login || f.failed || f.write {
+			if f, ok := factOf(&e); ok {
 				facts[k] = append(facts[k], f)
 			}
 		}
