@@ -91,13 +91,21 @@ func New(cfg Config) (*Correlator, error) {
 			c.rest = append(c.rest, d)
 		}
 		for k := range c.byKind {
-			if slices.Contains(d.Kinds, k) || d.Kinds == nil && k != event.KindLedger && k != event.KindAlert {
+			if sees(d.Kinds, k) {
 				c.byKind[k] = append(c.byKind[k], d)
 			}
 		}
 	}
 	c.state = newState(cfg, c.rules)
 	return c, nil
+}
+
+// sees reports whether what asks for kinds, as Detector.Kinds does, is given k.
+func sees(kinds []event.Kind, k event.Kind) bool {
+	if kinds == nil {
+		return k != event.KindLedger && k != event.KindAlert
+	}
+	return slices.Contains(kinds, k)
 }
 
 // Fields documents what the enrichers add to events.
@@ -243,7 +251,7 @@ func (c *Correlator) Stats() Stats {
 		l := c.ledger[r]
 		rs := RuleStats{ID: r.ID, Name: r.Name, Signals: l.signals.Load(), Alerts: c.state.alerts[r]}
 		for kind, n := range c.seen {
-			if slices.Contains(l.kinds, kind) || l.kinds == nil && kind != event.KindLedger && kind != event.KindAlert {
+			if sees(l.kinds, kind) {
 				rs.Seen += n
 			}
 		}
