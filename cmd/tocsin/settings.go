@@ -2,12 +2,16 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tocsin/tocsin/event"
 )
 
 // settle fills in the flags that the command line does not give, from the
@@ -72,12 +76,16 @@ func readSettings(path string, root *cobra.Command) (map[string][]string, error)
 	}
 	top := doc.Content[0]
 	if top.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: want names and values", path, top.Line)
+		return nil, fmt.Errorf("%s:%d: want one mapping from names of settings to values, such as listen: 127.0.0.1:8080", path, top.Line)
 	}
 	for i := 0; i < len(top.Content); i += 2 {
 		key, value := top.Content[i], top.Content[i+1]
 		if !known[key.Value] {
-			return nil, fmt.Errorf("%s:%d: %q is no setting", path, key.Line, key.Value)
+			hint := "; docs/CONFIGURATION.md lists them"
+			if n := event.Nearest(key.Value, slices.Sorted(maps.Keys(known))); n != "" {
+				hint = "; did you mean " + n + "?"
+			}
+			return nil, fmt.Errorf("%s:%d: %q is no setting%s", path, key.Line, key.Value, hint)
 		}
 		list := []*yaml.Node{value}
 		if value.Kind == yaml.SequenceNode {
