@@ -36,7 +36,7 @@ func guard(next http.Handler, hosts []string) http.Handler {
 			h.Set("Cache-Control", "no-store")
 		}
 		if !ourHost(r.Host, hosts) {
-			writeProblem(w, http.StatusMisdirectedRequest, "this console is not called "+r.Host+"; use its address or localhost, or add the name to its hosts")
+			writeProblem(w, http.StatusMisdirectedRequest, "this console is not called "+r.Host+"; use its address or localhost")
 			return
 		}
 		checked.ServeHTTP(w, r)
