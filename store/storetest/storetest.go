@@ -1,4 +1,5 @@
-// Package storetest is the contract of store.Store as code. Both stores pass it.
+// Package storetest is the contract of store.Store as code: a store
+// is what passes it.
 package storetest
 
 import (
