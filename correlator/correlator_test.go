@@ -384,10 +384,17 @@ func TestLoss(t *testing.T) {
 			alerts, _ := c.Process(t.Context(), order[i:i+1])
 			all.Add(alerts)
 		}
+		told := 0
 		for _, a := range all.Sorted() {
-			if a.Rule.ID == "single" && a.Loss != 0.3 {
-				t.Errorf("loss %v", a.Loss)
+			if a.Rule.ID != "single" {
+				continue
 			}
+			if told++; a.Loss != 0.3 {
+				t.Errorf("loss %v, want 0.3", a.Loss)
+			}
+		}
+		if told != 1 {
+			t.Errorf("%d alerts of the single rule, want 1", told)
 		}
 	}
 }

@@ -255,7 +255,10 @@ func TestLossLowersConfidence(t *testing.T) {
 	if math.Abs(lossy.Loss-0.4) > 1e-9 || whole.Loss != 0 {
 		t.Errorf("loss %v and %v, want 0.4 and 0", lossy.Loss, whole.Loss)
 	}
-	for i := range min(len(whole.Path), len(lossy.Path)) {
+	if path(whole) != truth || path(lossy) != truth {
+		t.Fatalf("paths %s without loss and %s with it, want %s", path(whole), path(lossy), truth)
+	}
+	for i := range whole.Path {
 		if lossy.Path[i].Confidence >= whole.Path[i].Confidence {
 			t.Errorf("hop %d: confidence %v with loss, %v without", i+1, lossy.Path[i].Confidence, whole.Path[i].Confidence)
 		}
