@@ -23,7 +23,7 @@ const (
 // after those one per shard for what it brings about itself. Whatever worker
 // has a shard, its order numbers are the same.
 type batch struct {
-	upto    uint64 // the worker makes nothing any more up to this order number
+	upto    uint64 // the worker makes nothing any more up to this order number, except at it if that is its own
 	last    bool
 	events  []event.Event
 	orders  []uint64 // of events; rising

@@ -514,6 +514,45 @@ func firstDifference(got, want []string) string {
 
 // TestScenarioWorkers reads the project's own recordings, all taps together,
 // with all protocols and different numbers of workers.
+// TestManyEndAtOnce lets more flows of each shard end at one time than go into
+// a batch, in the middle of a capture and at its end.
+func TestManyEndAtOnce(t *testing.T) {
+	const hosts, ports = 40, 1100
+	r := &recorder{at: epoch}
+	for range 2 {
+		for host := range byte(hosts) {
+			for port := range uint16(ports) {
+				r.udp(ap(host, 1024+port), ap(100, 9999), "x")
+			}
+		}
+		r.at = r.at.Add(2 * time.Minute) // they are over, and so is a minute of the ledger
+	}
+	var want []string
+	for _, workers := range []int{1, 3, 16} {
+		got, _, events, err := listen(t, config(workers), play(r.packets))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := checkLedger(t, events)["flows"]; n != 2*hosts*ports {
+			t.Errorf("%d workers: %d flows of %d", workers, n, 2*hosts*ports)
+		}
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%d workers: %s", workers, firstDifference(got, want))
+		}
+	}
+	full := errors.New("disk full")
+	s, err := sensor.New(config(2), play(r.packets), failing{full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(context.Background()); !errors.Is(err, full) {
+		t.Errorf("got %v, want %v", err, full)
+	}
+}
+
 func TestScenarioWorkers(t *testing.T) {
 	scenarios, err := filepath.Glob(filepath.Join("..", "testdata", "scenarios", "*"))
 	if err != nil {

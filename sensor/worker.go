@@ -307,7 +307,8 @@ func (w *worker) lostFragments(end bool) uint64 {
 	return n
 }
 
-// emit adds an event to the batch. Fields are borrowed.
+// emit adds an event to the batch. Fields are borrowed. When very many flows end
+// at once the batch goes in the middle of that, and there is more at its order.
 func (w *worker) emit(e *event.Event, iface int) {
 	b := w.made
 	if n := len(e.Fields); n > 0 {
@@ -318,6 +319,9 @@ func (w *worker) emit(e *event.Event, iface int) {
 	b.events = append(b.events, *e)
 	b.orders = append(b.orders, w.order)
 	w.account(iface)[countEvents]++
+	if len(b.events) >= 2*batchEvents && !w.flush(false) {
+		b.reset() // nobody wants them any more
+	}
 }
 
 // send lets a batch go when it is time: when there are enough events, when the
