@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,7 +32,7 @@ func (c *compiler) template(s string) (template, error) {
 		}
 		end := strings.IndexByte(s[open:], '}')
 		if end < 0 {
-			return nil, fmt.Errorf("a brace is not closed")
+			return nil, errors.New("a brace is not closed: write a field as {source.ip}")
 		}
 		name := s[open+1 : open+end]
 		if slices.Contains(later, name) {

@@ -438,9 +438,13 @@ func (p *ruleParser) correlation(n *yaml.Node) {
 			p.errorf(k, key, "unknown key%s", didYouMean(k.Value, []string{"type", "rules", "group-by", "timespan", "generate", "aliases", "condition"}))
 		}
 	})
-	for _, k := range []string{"type", "rules", "timespan"} {
-		if !seen[k] {
-			p.errorf(n, join("correlation", k), "missing")
+	for _, must := range []struct{ key, how string }{
+		{"type", "one of " + strings.Join(correlationTypes, ", ")},
+		{"rules", "the names or ids of the rules whose events it looks at"},
+		{"timespan", "how close events must be, for example 10m"},
+	} {
+		if !seen[must.key] {
+			p.errorf(n, join("correlation", must.key), "missing: want %s", must.how)
 		}
 	}
 	temporal := strings.HasPrefix(c.Type, "temporal")
@@ -483,7 +487,7 @@ func (p *ruleParser) limits(n *yaml.Node, c *Correlation) {
 				p.errorf(v, key, "want more than 0 and at most 100")
 			}
 		default:
-			p.errorf(k, key, "unknown key: want gt, gte, lt, lte, eq, neq, field")
+			p.errorf(k, key, "unknown key: want gt, gte, lt, lte, eq, neq, field, percentile")
 		}
 	})
 }

@@ -275,6 +275,7 @@ func TestErrors(t *testing.T) {
 	det("dns.question.name: &x y\n    dns.question.type: *x", "want a value")
 	f("title: t\ncorrelation: {type: event_count, rules: [x], timespan: 5x, condition: {gte: 1}}\n", `correlation.timespan: "5x" is no timespan`)
 	f("title: t\ncorrelation: {type: event_count, rules: [x], timespan: 5m}\n", "correlation.condition: missing")
+	f("title: t\ncorrelation: {type: event_count, rules: [x], condition: {gte: 1}}\n", "correlation.timespan: missing: want how close events must be")
 	f("title: t\ncorrelation: {type: event_count, rules: [x], timespan: 5m, condition: {gte: 1}}\n", "there is no rule with the name or id x")
 	f("title: t\ncorrelation: {type: value_count, rules: [x], timespan: 5m, condition: {gte: 1}}\n", "condition.field: missing")
 	f("title: t\nname: x\ncorrelation: {type: event_count, rules: [x], timespan: 5m, condition: {gte: 1}}\n", "the rule needs itself")
