@@ -136,6 +136,9 @@ func load(t *testing.T, corpus string) (cases []testCase) {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
+	if len(cases) == 0 {
+		t.Fatalf("%s has no cases", f.Name())
+	}
 	return cases
 }
 
