@@ -90,6 +90,15 @@ func answer(err error) error {
 
 type body[T any] struct{ Body T }
 
+// each maps a list; the result is never nil, so that JSON has [] and not null.
+func each[T, U any](in []T, f func(T) U) []U {
+	out := make([]U, len(in))
+	for i, x := range in {
+		out[i] = f(x)
+	}
+	return out
+}
+
 type searchInput struct {
 	Selection
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in this answer"`
@@ -198,9 +207,7 @@ type fieldDoc struct {
 }
 
 func (c *console) fields(context.Context, *struct{}) (*body[[]fieldDoc], error) {
-	out := []fieldDoc{}
-	for _, d := range c.Schema.Fields() {
-		out = append(out, fieldDoc{d.Name, string(d.Type), d.Help, d.Class.String()})
-	}
-	return &body[[]fieldDoc]{out}, nil
+	return &body[[]fieldDoc]{each(c.Schema.Fields(), func(d event.FieldDoc) fieldDoc {
+		return fieldDoc{d.Name, string(d.Type), d.Help, d.Class.String()}
+	})}, nil
 }

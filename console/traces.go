@@ -74,10 +74,7 @@ type download struct {
 func (c *console) export(ctx context.Context, in *exportInput) (*download, error) {
 	i := slices.IndexFunc(c.Formats, func(f trace.Format) bool { return f.Name == in.Format })
 	if i < 0 {
-		var names []string
-		for _, f := range c.Formats {
-			names = append(names, f.Name)
-		}
+		names := each(c.Formats, func(f trace.Format) string { return f.Name })
 		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("no format %q; there are: %s", in.Format, strings.Join(names, ", ")))
 	}
 	f := c.Formats[i]
@@ -91,13 +88,4 @@ func (c *console) export(ctx context.Context, in *exportInput) (*download, error
 	}
 	name := "trace-" + strings.ReplaceAll(in.Seed, ":", "-") + f.Ext
 	return &download{f.MIME, `attachment; filename="` + name + `"`, file.Bytes()}, nil
-}
-
-// each maps a list; the result is never nil, so that JSON has [] and not null.
-func each[T, U any](in []T, f func(T) U) []U {
-	out := make([]U, len(in))
-	for i, x := range in {
-		out[i] = f(x)
-	}
-	return out
 }
