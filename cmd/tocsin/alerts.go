@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -77,14 +78,11 @@ func printAlerts(w io.Writer, alerts []*event.Alert) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "TIME (UTC)\tLEVEL\tCOUNT\tTECHNIQUES\tRULE\tWHAT")
 	for _, a := range alerts {
-		var techniques []byte
-		for i, x := range a.Techniques {
-			if i > 0 {
-				techniques = append(techniques, ' ')
-			}
-			techniques = append(techniques, x.ID...)
+		var techniques []string
+		for _, x := range a.Techniques {
+			techniques = append(techniques, x.ID)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", a.First.Format(timeLayout), a.Level, a.Count, techniques, a.Rule.Name, a.Message)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", a.First.Format(timeLayout), a.Level, a.Count, strings.Join(techniques, " "), a.Rule.Name, a.Message)
 	}
 	t.Flush()
 }
@@ -153,8 +151,9 @@ const (
 	logBatch     = 1024
 )
 
-// readLogs gives the events of logs to a sink. A line that is no event is told
-// and passed over; at the end that is an error.
+// readLogs gives the events of logs to a sink. A line that is no event is
+// passed over; the error names the file and the line of each, up to
+// maxLogErrors of them, and the first fault of reading.
 func readLogs(ctx context.Context, inputs []input, sink *detect) error {
 	fields, err := schema()
 	if err != nil {
