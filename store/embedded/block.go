@@ -225,7 +225,7 @@ func (w *writer) add(e *event.Event) {
 		w.shape = binary.AppendUvarint(w.shape, w.strs.of(f.Name))
 		w.value(hashName(f.Name), f.Value)
 	}
-	i, ok := w.shapes.index[string(w.shape)]
+	i, ok := w.shapes.index[string(w.shape)] // this conversion does not allocate
 	if !ok {
 		i = w.shapes.of(string(w.shape))
 	}
