@@ -107,15 +107,20 @@ const (
 	maxVariantBytes = 1 << 20
 )
 
+// texts is a value as it stands, or with each of the values of its placeholders.
+func (m *modifiers) texts(raw string, placeholders map[string][]string) ([]string, error) {
+	if !m.expand {
+		return []string{raw}, nil
+	}
+	return expand(raw, placeholders)
+}
+
 // variants applies the transformations to one text and returns the patterns to
 // look for.
 func (m *modifiers) variants(raw string, placeholders map[string][]string) ([]*pattern, error) {
-	texts := []string{raw}
-	if m.expand {
-		var err error
-		if texts, err = expand(raw, placeholders); err != nil {
-			return nil, err
-		}
+	texts, err := m.texts(raw, placeholders)
+	if err != nil {
+		return nil, err
 	}
 	var ps []*pattern
 	for _, t := range texts {
@@ -422,12 +427,9 @@ func (c *compiler) tests(f *field, m *modifiers, x *yaml.Node) ([]*test, error) 
 	case m.compare != "" || m.part != "":
 		return numberTest(f, m, x.Value)
 	case m.cidr, m.re:
-		texts := []string{x.Value}
-		if m.expand {
-			var err error
-			if texts, err = expand(x.Value, c.placeholders); err != nil {
-				return nil, err
-			}
+		texts, err := m.texts(x.Value, c.placeholders)
+		if err != nil {
+			return nil, err
 		}
 		if m.cidr {
 			return netTests(f, texts)

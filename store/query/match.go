@@ -99,7 +99,7 @@ type Path struct {
 
 // ResolvePath makes a Path of a name or pattern.
 func ResolvePath(name string) Path {
-	p := Path{name: name, ref: event.Resolve(name), core: isCore(name)}
+	p := Path{name: name, ref: event.Resolve(name), core: coreNames[name]}
 	if strings.Contains(name, "*") {
 		p.glob = newGlob(name, false, false)
 	}
@@ -113,8 +113,6 @@ var coreNames = func() map[string]bool {
 	}
 	return m
 }()
-
-func isCore(name string) bool { return coreNames[name] }
 
 // Values calls yield with each single value that the field has in e: the
 // elements of lists, and of objects in lists those under the rest of the name.
