@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,31 +10,22 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tocsin/tocsin/internal/golden"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
 )
 
-var update = flag.Bool("update", false, "write the documents that are made from the code")
-
-// TestDocs compares the documents that are made from the code with the code.
+// TestDocs compares the documents that are made from the code with the code;
+// make generate writes them.
 func TestDocs(t *testing.T) {
-	for name, make := range map[string]func() (string, error){
+	for name, text := range map[string]func() (string, error){
 		"FIELDS.md": fieldsDoc, "CONFIGURATION.md": configurationDoc, "PROTOCOLS.md": protocolsDoc,
 	} {
-		want, err := make()
+		got, err := text()
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("..", "..", "docs", name)
-		if *update {
-			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, []byte(want)) {
-			t.Errorf("docs/%s is not what the code says (%v): run make generate", name, err)
-		}
+		golden.Check(t, filepath.Join("..", "..", "docs", name), []byte(got))
 	}
 }
 

@@ -92,12 +92,13 @@ func wild(pattern, text string) bool {
 	return text == ""
 }
 
-// TestPage sees to it that docs/DIFFERENCES.md says what the list says.
-func TestPage(t *testing.T) {
+// TestDocs sees to it that docs/DIFFERENCES.md says what the list says; make
+// generate writes it.
+func TestDocs(t *testing.T) {
 	var page bytes.Buffer
 	page.WriteString(`# Where we differ from other tools
 
-<!-- Made from internal/corpus/differences.tsv by "go test ./internal/corpus -run TestPage -update". -->
+<!-- Made from internal/corpus/differences.tsv by "make generate". -->
 
 ` + "`make corpus CORPUS=folder`" + ` reads captures that other tools have described and compares, value by value, what
 Tocsin says of them: records of Zeek's conn.log with states, histories, packets and bytes; tshark's streams and counts of

@@ -44,7 +44,7 @@ func Check(t testing.TB, path string, got []byte) {
 			wl = w[i]
 		}
 		if !bytes.Equal(gl, wl) {
-			t.Errorf("%s:%d: (%d lines, want %d)\n got %s\nwant %s", path, i+1, len(g)-1, len(w)-1, gl, wl)
+			t.Errorf("%s:%d: (%d lines, want %d)\n got %s\nwant %s\nif what we got is right, run this test with -update", path, i+1, len(g)-1, len(w)-1, gl, wl)
 			return
 		}
 	}
