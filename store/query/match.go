@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"net/netip"
 	"strconv"
@@ -375,23 +376,23 @@ func (t *test) match(v event.Value) bool {
 		n, _ := v.Int()
 		switch {
 		case t.isInt:
-			return t.ordered(compare(n, t.i))
+			return t.ordered(cmp.Compare(n, t.i))
 		case t.isUint:
 			return t.ordered(-1)
 		}
-		return t.isFloat && t.ordered(compare(float64(n), t.f))
+		return t.isFloat && t.ordered(cmp.Compare(float64(n), t.f))
 	case event.TypeUint:
 		n, _ := v.Uint()
 		switch {
 		case t.isUint:
-			return t.ordered(compare(n, t.u))
+			return t.ordered(cmp.Compare(n, t.u))
 		case t.isInt:
 			return t.ordered(1)
 		}
-		return t.isFloat && t.ordered(compare(float64(n), t.f))
+		return t.isFloat && t.ordered(cmp.Compare(float64(n), t.f))
 	case event.TypeFloat:
 		f, _ := v.Float()
-		return t.isFloat && f == f && t.ordered(compare(f, t.f))
+		return t.isFloat && f == f && t.ordered(cmp.Compare(f, t.f))
 	case event.TypeBool:
 		b, _ := v.Bool()
 		return t.isBool && t.op == Eq && b == t.b
@@ -401,19 +402,9 @@ func (t *test) match(v event.Value) bool {
 		}
 		at, _ := v.Time()
 		n := at.UnixNano()
-		return t.within(compare(n, t.from), compare(n, t.to-1))
+		return t.within(cmp.Compare(n, t.from), cmp.Compare(n, t.to-1))
 	}
 	return false
-}
-
-func compare[T int64 | uint64 | float64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (t *test) ordered(c int) bool { return t.within(c, c) }

@@ -356,7 +356,7 @@ func (p *parser) term() Node {
 		if p.lang == Arkime {
 			p.fail(w.at, "want a field: Arkime's language has no bare words")
 		}
-		return p.text1(w)
+		return p.bare(w)
 	}
 	if p.lucene && p.lang != Arkime && p.peek("/") {
 		p.fail(p.at, "regular expressions are not supported: use * and ? for any characters")
@@ -401,11 +401,11 @@ func (p *parser) term() Node {
 		p.fail(p.at, "want : for equality, as in %s: value (or == in Arkime's language)", name.raw)
 	}
 	p.at = name.at + len(name.raw)
-	return p.text1(name)
+	return p.bare(name)
 }
 
-// text1 makes a node of a bare word or phrase.
-func (p *parser) text1(w word) Node {
+// bare makes a node of a bare word or phrase.
+func (p *parser) bare(w word) Node {
 	p.count(w.at)
 	if !w.quoted && strings.Trim(w.pattern, "*") == "" {
 		return And{}
