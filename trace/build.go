@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -471,31 +472,13 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 			pairs[[2]netip.Addr{hop.To, hop.From}] = true
 		}
 	}
-	alerts := map[event.ID]*event.Alert{}
-	if anchor != nil {
-		alerts[anchor.ID] = anchor
+	alerts, err := b.told(ctx, onPath, anchor)
+	if err != nil {
+		return err
 	}
-	for addr, since := range onPath {
-		h, err := b.load(ctx, addr)
-		if err != nil {
-			return err
-		}
-		for _, a := range h.alerts {
-			if acted := slices.Contains(a.Sources, addr); acted && !a.Last.Before(since) || !acted && len(a.Sources) == 0 {
-				alerts[a.ID] = a
-			} else if _, ok := onPath[sourceOf(a)]; ok {
-				alerts[a.ID] = a
-			}
-		}
-	}
-	ordered := make([]*event.Alert, 0, len(alerts))
-	for _, a := range alerts {
-		ordered = append(ordered, a)
-	}
-	slices.SortFunc(ordered, func(a, b *event.Alert) int { return cmp.Or(a.First.Compare(b.First), a.ID.Compare(b.ID)) })
 	branches := map[[2]netip.Addr]*Hop{}
 	var keys [][2]netip.Addr
-	for _, a := range ordered {
+	for _, a := range alerts {
 		if len(t.Steps) < maxSteps {
 			t.Steps = append(t.Steps, stepOf(a))
 		}
@@ -529,6 +512,32 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Severity, b.Severity), a.ID.Compare(b.ID), strings.Compare(a.Text, b.Text))
 	})
 	return b.nodes(ctx, t, keys)
+}
+
+// told gathers the alerts about the hosts that an attack reached, by time: of
+// which one of them is the first source, or another source after it was
+// reached, or which name no source.
+func (b *builder) told(ctx context.Context, reached map[netip.Addr]time.Time, anchor *event.Alert) ([]*event.Alert, error) {
+	alerts := map[event.ID]*event.Alert{}
+	if anchor != nil {
+		alerts[anchor.ID] = anchor
+	}
+	for addr, since := range reached {
+		h, err := b.load(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range h.alerts {
+			if acted := slices.Contains(a.Sources, addr); acted && !a.Last.Before(since) || !acted && len(a.Sources) == 0 {
+				alerts[a.ID] = a
+			} else if _, ok := reached[sourceOf(a)]; ok {
+				alerts[a.ID] = a
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(alerts), func(a, b *event.Alert) int {
+		return cmp.Or(a.First.Compare(b.First), a.ID.Compare(b.ID))
+	}), nil
 }
 
 func sourceOf(a *event.Alert) netip.Addr {
