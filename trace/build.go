@@ -514,9 +514,9 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 	return b.nodes(ctx, t, keys)
 }
 
-// told gathers the alerts about the hosts that an attack reached, by time: of
-// which one of them is the first source, or another source after it was
-// reached, or which name no source.
+// told gathers the alerts about the hosts that an attack reached, by time: what
+// they did and suffered from each other since they were reached, and what
+// befell them of which no source is known.
 func (b *builder) told(ctx context.Context, reached map[netip.Addr]time.Time, anchor *event.Alert) ([]*event.Alert, error) {
 	alerts := map[event.ID]*event.Alert{}
 	if anchor != nil {
@@ -528,9 +528,15 @@ func (b *builder) told(ctx context.Context, reached map[netip.Addr]time.Time, an
 			return nil, err
 		}
 		for _, a := range h.alerts {
-			if acted := slices.Contains(a.Sources, addr); acted && !a.Last.Before(since) || !acted && len(a.Sources) == 0 {
-				alerts[a.ID] = a
-			} else if _, ok := reached[sourceOf(a)]; ok {
+			from, ok := since, slices.Contains(a.Sources, addr)
+			switch {
+			case ok: // what a host did before the attacker came is its own
+			case len(a.Sources) == 0:
+				ok = true
+			default:
+				from, ok = reached[sourceOf(a)]
+			}
+			if ok && !a.Last.Before(from) {
 				alerts[a.ID] = a
 			}
 		}

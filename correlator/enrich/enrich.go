@@ -22,8 +22,8 @@ import (
 // addresses are private.
 type Assets struct {
 	byAddr map[netip.Addr]*asset
-	zones  bart.Table[zone]
-	known  bool // there are zones: what lies in none is not ours
+	byNet  bart.Table[zone]
+	zones  map[string]zone // if there are any, what lies in none is not ours
 }
 
 type zone struct{ name, trust string }
@@ -77,8 +77,7 @@ func Parse(text []byte) (*Assets, error) {
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) { // an empty file knows nothing
 		return nil, err
 	}
-	a := &Assets{byAddr: map[netip.Addr]*asset{}, known: len(f.Zones) > 0}
-	names := map[string]bool{}
+	a := &Assets{byAddr: map[netip.Addr]*asset{}, zones: map[string]zone{}}
 	for i, z := range f.Zones {
 		switch {
 		case z.Name == "":
@@ -86,20 +85,20 @@ func Parse(text []byte) (*Assets, error) {
 		case !trusts[z.Trust]:
 			return nil, fmt.Errorf("zone %s: trust %q: want internet, dmz, office, control or field", z.Name, z.Trust)
 		}
-		names[z.Name] = true
+		a.zones[z.Name] = zone{z.Name, z.Trust}
 		for _, n := range z.Networks {
 			p, err := netip.ParsePrefix(n)
 			if err != nil {
 				return nil, fmt.Errorf("zone %s: network %q: want a prefix such as 10.1.0.0/16", z.Name, n)
 			}
-			a.zones.Insert(p.Masked(), zone{z.Name, z.Trust})
+			a.byNet.Insert(p.Masked(), zone{z.Name, z.Trust})
 		}
 	}
 	for i, x := range f.Assets {
 		switch {
 		case x.Name == "":
 			return nil, fmt.Errorf("asset %d has no name", i+1)
-		case x.Zone != "" && !names[x.Zone]:
+		case x.Zone != "" && a.zones[x.Zone] == zone{}:
 			return nil, fmt.Errorf("asset %s: there is no zone %q", x.Name, x.Zone)
 		case x.Level < 0 || x.Level > 5:
 			return nil, fmt.Errorf("asset %s: level %d: want a protection level from 1 to 5", x.Name, x.Level)
@@ -175,28 +174,28 @@ func (a *Assets) side(e *event.Event, addr netip.Addr, n *sideNames) (ours bool)
 			e.Set(name, event.Str(v))
 		}
 	}
-	z, inZone := a.zones.Lookup(addr)
-	if x := a.byAddr[addr]; x != nil {
+	z, _ := a.byNet.Lookup(addr)
+	x := a.byAddr[addr]
+	if x != nil {
 		set(n.name, x.name)
 		set(n.role, x.role)
 		set(n.sector, x.sector)
 		if x.level != 0 {
 			e.Set(n.level, event.Int(int64(x.level)))
 		}
-		if x.zone != "" && x.zone != z.name {
-			// The file puts the asset into a zone whose networks do not hold
-			// it: a host that is multi-homed, or announced elsewhere.
-			z.name = x.zone
+		if x.zone != "" {
+			// Said of the very host, it counts more than its address: a host
+			// may be multi-homed, or announced elsewhere.
+			z = a.zones[x.zone]
 		}
-		ours = true
 	}
 	set(n.zone, z.name)
 	set(n.trust, z.trust)
-	if inZone {
+	switch {
+	case z.trust != "":
 		return z.trust != "internet"
-	}
-	if a.known {
-		return ours
+	case len(a.zones) > 0:
+		return x != nil
 	}
 	return addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast()
 }

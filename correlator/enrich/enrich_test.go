@@ -14,6 +14,7 @@ zones:
   - {name: internet, networks: [0.0.0.0/0, "::/0"], trust: internet}
   - {name: control, networks: [10.3.0.0/16, "fd00:3::/32"], trust: control}
 assets:
+  - {name: relay, addresses: [198.51.100.5], zone: control}
   - {name: plc-1, addresses: [10.3.0.5, "fd00:3::5"], zone: control, role: plc, sector: energy, level: 4, owner: operations}
 `
 
@@ -40,7 +41,7 @@ func TestEnrich(t *testing.T) {
 		}
 	}
 	for _, c := range [][3]string{
-		{"10.3.0.5", "192.0.2.1", "outbound"}, {"fd00:3::5", "fd00:3::6", "internal"}, {"192.0.2.1", "2001:db8::1", "external"},
+		{"10.3.0.5", "192.0.2.1", "outbound"}, {"192.0.2.1", "198.51.100.5", "inbound"}, {"fd00:3::5", "fd00:3::6", "internal"}, {"192.0.2.1", "2001:db8::1", "external"},
 	} {
 		if got := enriched(t, a, c[0], c[1]).Get("network.direction").Str(); got != c[2] {
 			t.Errorf("%s to %s is %s, want %s", c[0], c[1], got, c[2])
