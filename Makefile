@@ -72,13 +72,13 @@ lint: $(CACHE)/npm $(WEB)/dist/index.html ## gofmt, vet, staticcheck; types and 
 	cd $(WEB) && npm run --silent check
 
 .PHONY: corpus
-corpus: ## compare with what other tools say of foreign captures (CORPUS=folder)
+corpus: setup ## compare with what other tools say of foreign captures (CORPUS=folder)
 	@test -f "$(CORPUS)/cases.jsonl" || { echo "make corpus: CORPUS=$(CORPUS) holds no cases.jsonl; give the folder of the captures" >&2; exit 2; }
 	TOCSIN_CORPUS=$(abspath $(CORPUS)) go test -timeout 30m -run Corpus ./...
 
 FUZZTIME ?= 30s
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME
+fuzz: setup ## run every fuzz target for FUZZTIME
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go | sed 's/func //' | sort -u | while read -r target; do \
 			echo "$$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
