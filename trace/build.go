@@ -710,7 +710,7 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 	var cut []string
 	for _, h := range b.hosts {
 		if h.cut {
-			cut = append(cut, fmt.Sprintf("%s has more than %d flows in that time; the earliest were looked at", h.addr, maxFlows))
+			cut = append(cut, fmt.Sprintf("%s has more than %d flows, logins and writes in that time; the earliest were looked at", h.addr, maxRecords))
 		}
 	}
 	slices.Sort(cut)

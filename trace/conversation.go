@@ -15,7 +15,7 @@ import (
 // Bounds of what one trace looks at.
 const (
 	maxHops      = 16      // of a path, each way
-	maxFlows     = 200_000 // of one address
+	maxRecords   = 200_000 // flows, logins and writes of one address
 	maxAlerts    = 20_000  // of one address
 	maxEvidence  = 20      // identifiers listed on a hop
 	maxRejected  = 20
@@ -167,7 +167,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 	b.hosts[addr] = h
 	flows := map[service][]flow{}
 	facts := map[service][]fact{}
-	total := 0
+	kept := 0
 	is := query.Literal{V: event.IP(addr)}
 	q := store.Query{
 		Set: store.Events, From: b.from, To: b.to,
@@ -177,11 +177,9 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind == event.KindFlow {
-			if total++; total > maxFlows {
-				h.cut = true
-				break
-			}
+		if kept == maxRecords {
+			h.cut = true
+			break
 		}
 		h.meet(&e)
 		k := serviceOf(&e, addr)
@@ -190,6 +188,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 		}
 		switch e.Kind {
 		case event.KindFlow:
+			kept++
 			flows[k] = append(flows[k], flow{
 				id: e.ID, sensor: e.Sensor, start: e.Flow.Start, end: e.Flow.End, service: e.Flow.Service,
 				bytes:       e.Flow.Src.Bytes + e.Flow.Dst.Bytes,
@@ -197,6 +196,7 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 			})
 		default:
 			if f, ok := factOf(&e); ok {
+				kept++
 				facts[k] = append(facts[k], f)
 			}
 		}
