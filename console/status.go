@@ -73,56 +73,35 @@ func (c *console) total(ctx context.Context, set store.Set) (n uint64, err error
 	return n, err
 }
 
-// The fields of a ledger event begin so; see package sensor.
-const (
-	ledgerFields  = "tocsin.ledger."
-	droppedFields = ledgerFields + "dropped."
-)
-
 // sensors adds up the ledger events since a time.
 func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
 	ledgers := query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}
-	byName := map[string]*sensorStatus{}
-	causes := map[string]map[string]uint64{}
+	accounts, newest := map[string]event.Ledger{}, map[string]time.Time{}
 	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: ledgers, From: since}) {
 		if err != nil {
 			return nil, err
 		}
-		s := byName[e.Sensor]
-		if s == nil {
-			s = &sensorStatus{Name: e.Sensor}
-			byName[e.Sensor], causes[e.Sensor] = s, map[string]uint64{}
+		if accounts[e.Sensor] == nil {
+			accounts[e.Sensor] = event.Ledger{}
 		}
-		s.Newest = e.Time // they come in order of time
-		for _, f := range e.Fields {
-			n, _ := f.Value.Uint()
-			switch f.Name {
-			case ledgerFields + "seen":
-				s.Seen += n
-			case ledgerFields + "decoded":
-				s.Decoded += n
-			case ledgerFields + "filtered":
-				s.Filtered += n
-			case ledgerFields + "events":
-				s.Events += n
-			default:
-				if cause, ok := strings.CutPrefix(f.Name, droppedFields); ok && n > 0 {
-					s.Dropped += n
-					causes[e.Sensor][cause] += n
-				}
-			}
-		}
+		accounts[e.Sensor].Add(&e)
+		newest[e.Sensor] = e.Time // they come in order of time
 	}
 	out := []sensorStatus{}
-	for name, s := range byName {
-		s.Causes = []bucket{}
-		for cause, n := range causes[name] {
-			s.Causes = append(s.Causes, bucket{Value: cause, Count: n})
+	for name, a := range accounts {
+		s := sensorStatus{
+			Name: name, Newest: newest[name], Seen: a["seen"], Decoded: a["decoded"], Filtered: a["filtered"],
+			Dropped: a.Dropped(), Events: a["events"], Causes: []bucket{},
+		}
+		for field, n := range a {
+			if cause, ok := strings.CutPrefix(field, event.DroppedPrefix); ok && n > 0 {
+				s.Causes = append(s.Causes, bucket{Value: cause, Count: n})
+			}
 		}
 		slices.SortFunc(s.Causes, func(a, b bucket) int {
 			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
 		})
-		out = append(out, *s)
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b sensorStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil

@@ -646,15 +646,9 @@ func sentence(a *event.Alert) string {
 // one minute. An alert carries the worst minute of those it spans, so that it
 // is the same in whatever order ledgers come.
 func (s *state) account(e *event.Event) {
-	const seen, dropped = "tocsin.ledger.seen", "tocsin.ledger.dropped."
-	total, _ := e.Get(seen).Float()
-	var lost float64
-	for i := range e.Fields {
-		if strings.HasPrefix(e.Fields[i].Name, dropped) {
-			n, _ := e.Fields[i].Value.Float()
-			lost += n
-		}
-	}
+	ledger := event.Ledger{}
+	ledger.Add(e)
+	total, lost := float64(ledger["seen"]), float64(ledger.Dropped())
 	if lost <= 0 || total <= 0 {
 		return
 	}

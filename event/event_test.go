@@ -253,3 +253,22 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestLedger(t *testing.T) {
+	minute := func(seen, decoded, lost uint64) *Event {
+		return &Event{Kind: KindLedger, Fields: []Field{
+			{LedgerPrefix + "seen", Uint(seen)}, {LedgerPrefix + "decoded", Uint(decoded)},
+			{LedgerPrefix + DroppedPrefix + "ring", Uint(lost)}, {LedgerPrefix + "flows", Uint(3)},
+		}}
+	}
+	l := Ledger{}
+	l.Add(minute(10, 8, 2))
+	l.Add(minute(5, 5, 0))
+	if l["seen"] != 15 || l["flows"] != 6 || l.Dropped() != 2 || l.Off() != 0 {
+		t.Errorf("%v: dropped %d, off by %d", l, l.Dropped(), l.Off())
+	}
+	l.Add(minute(5, 6, 0))
+	if l.Off() != -1 {
+		t.Errorf("off by %d, want -1", l.Off())
+	}
+}

@@ -127,6 +127,10 @@ func Resolve(name string) Ref { return Ref{name: name, core: coreByName[name]} }
 // Name returns the field's name.
 func (r Ref) Name() string { return r.name }
 
+// Core reports whether r is one of CoreFields, which an event has without
+// listing it in Fields.
+func (r Ref) Core() bool { return r.core != 0 }
+
 // Lookup returns the value of a field, core or not. It does not allocate,
 // except for a list or time zone conversion that the value itself needs.
 func (e *Event) Lookup(r Ref) (Value, bool) {

@@ -29,12 +29,11 @@ const (
 )
 
 const (
-	numOutcomes  = int(packet.FragmentDropped-packet.UnknownLink) + 1
-	countKernel  = countDropped + numOutcomes
-	countIface   = countKernel + 1
-	countOther   = countIface + 1
-	numCounts    = countOther + 1
-	ledgerPrefix = "tocsin.ledger."
+	numOutcomes = int(packet.FragmentDropped-packet.UnknownLink) + 1
+	countKernel = countDropped + numOutcomes
+	countIface  = countKernel + 1
+	countOther  = countIface + 1
+	numCounts   = countOther + 1
 )
 
 // account is what happened on one tap in some time.
@@ -65,10 +64,10 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
 		countOutages:       {"interface_down", "Times that the interface went down."},
 	} {
-		docs[i] = event.FieldDoc{Name: ledgerPrefix + d[0], Type: event.Long, Help: d[1], Class: event.ClassTechnical}
+		docs[i] = event.FieldDoc{Name: event.LedgerPrefix + d[0], Type: event.Long, Help: d[1], Class: event.ClassTechnical}
 	}
 	dropped := func(i int, cause, help string) {
-		docs[i] = event.FieldDoc{Name: ledgerPrefix + "dropped." + cause, Type: event.Long, Help: help, Class: event.ClassTechnical}
+		docs[i] = event.FieldDoc{Name: event.LedgerPrefix + event.DroppedPrefix + cause, Type: event.Long, Help: help, Class: event.ClassTechnical}
 	}
 	for o := packet.UnknownLink; o <= packet.FragmentDropped; o++ {
 		dropped(countDropped+int(o-packet.UnknownLink), o.String(), "Packets dropped by the decoder for this cause.")
@@ -131,7 +130,7 @@ type Counters struct {
 func (a *account) named() map[string]uint64 {
 	m := make(map[string]uint64, numCounts)
 	for i, n := range a {
-		m[ledgerDocs[i].Name[len(ledgerPrefix):]] = n
+		m[ledgerDocs[i].Name[len(event.LedgerPrefix):]] = n
 	}
 	return m
 }

@@ -755,11 +755,6 @@ func (t *Trace) title() string {
 	return fmt.Sprintf("%s reached %s through %s", name(t.Origin), name(t.Target), strings.Join(via, ", "))
 }
 
-var (
-	refSeen    = event.Resolve("tocsin.ledger.seen")
-	droppedPre = "tocsin.ledger.dropped."
-)
-
 // loadLosses reads the sensors' accounts.
 func (b *builder) loadLosses(ctx context.Context) error {
 	q := store.Query{Set: store.Events, From: b.from, To: b.to,
@@ -768,17 +763,9 @@ func (b *builder) loadLosses(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		l := loss{at: e.Time}
-		if v, ok := e.Lookup(refSeen); ok {
-			l.seen, _ = v.Uint()
-		}
-		for _, f := range e.Fields {
-			if strings.HasPrefix(f.Name, droppedPre) {
-				n, _ := f.Value.Uint()
-				l.dropped += n
-			}
-		}
-		b.losses = append(b.losses, l)
+		account := event.Ledger{}
+		account.Add(&e)
+		b.losses = append(b.losses, loss{at: e.Time, seen: account["seen"], dropped: account.Dropped()})
 	}
 	return nil
 }

@@ -14,11 +14,6 @@ import (
 	"github.com/tocsin/tocsin/store/query"
 )
 
-const (
-	ledgerPrefix  = "tocsin.ledger."
-	droppedPrefix = "dropped."
-)
-
 func newLedger() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",
@@ -37,7 +32,7 @@ cause. Exit 1 if an account does not balance.`,
 		}
 		defer s.Close()
 		q := store.Query{Set: store.Events, Where: query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}}
-		accounts := map[string]ledgerAccount{}
+		accounts := map[string]event.Ledger{}
 		for e, err := range s.Search(cmd.Context(), q) {
 			if err != nil {
 				return err
@@ -47,9 +42,9 @@ cause. Exit 1 if an account does not balance.`,
 				key += "\t" + e.Time.Format("2006-01-02 15:04")
 			}
 			if accounts[key] == nil {
-				accounts[key] = ledgerAccount{}
+				accounts[key] = event.Ledger{}
 			}
-			accounts[key].add(&e)
+			accounts[key].Add(&e)
 		}
 		if len(accounts) == 0 {
 			return errNothing
@@ -64,12 +59,12 @@ cause. Exit 1 if an account does not balance.`,
 		for _, key := range slices.Sorted(maps.Keys(accounts)) {
 			a := accounts[key]
 			balance := "ok"
-			if off := int64(a["seen"]) - int64(a["decoded"]+a["filtered"]+a.dropped()); off != 0 {
+			if off := a.Off(); off != 0 {
 				balance = fmt.Sprintf("off by %d", off)
 				wrong++
 			}
 			fmt.Fprintf(w, "%s\t%d\t=\t%d\t+\t%d\t+\t%d\t%.3g %%\t%d\t%s\t%s\n",
-				key, a["seen"], a["decoded"], a["filtered"], a.dropped(), 100*float64(a.dropped())/float64(max(a["seen"], 1)), a["events"], balance, a.rest())
+				key, a["seen"], a["decoded"], a["filtered"], a.Dropped(), 100*float64(a.Dropped())/float64(max(a["seen"], 1)), a["events"], balance, rest(a))
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -82,36 +77,15 @@ cause. Exit 1 if an account does not balance.`,
 	return cmd
 }
 
-// ledgerAccount is by the field's name without the prefix.
-type ledgerAccount map[string]uint64
-
-func (a ledgerAccount) add(e *event.Event) {
-	for _, f := range e.Fields {
-		if name, ok := strings.CutPrefix(f.Name, ledgerPrefix); ok {
-			n, _ := f.Value.Uint()
-			a[name] += n
-		}
-	}
-}
-
-func (a ledgerAccount) dropped() (n uint64) {
-	for name, x := range a {
-		if strings.HasPrefix(name, droppedPrefix) {
-			n += x
-		}
-	}
-	return n
-}
-
 // rest lists what is not zero and has no column of its own: first the causes of
 // dropped packets.
-func (a ledgerAccount) rest() string {
+func rest(a event.Ledger) string {
 	var dropped, other []string
 	for _, name := range slices.Sorted(maps.Keys(a)) {
 		text := fmt.Sprintf("%s %d", name, a[name])
 		switch {
 		case a[name] == 0, name == "seen", name == "decoded", name == "filtered", name == "events":
-		case strings.HasPrefix(name, droppedPrefix):
+		case strings.HasPrefix(name, event.DroppedPrefix):
 			dropped = append(dropped, text)
 		default:
 			other = append(other, text)

@@ -190,14 +190,6 @@ func newIndex(rules []*compiled) *index {
 	return x
 }
 
-var coreNames = func() map[string]bool {
-	m := map[string]bool{}
-	for _, d := range event.CoreFields() {
-		m[d.Name] = true
-	}
-	return m
-}()
-
 func newPlan(rules []*compiled, kind event.Kind) *plan {
 	p := &plan{byName: map[string]*fieldIndex{}}
 	core := map[string]*fieldIndex{}
@@ -219,12 +211,12 @@ func newPlan(rules []*compiled, kind event.Kind) *plan {
 			}
 			name := a.field.ref.Name()
 			fi := p.byName[name]
-			if coreNames[name] {
+			if a.field.ref.Core() {
 				fi = core[name]
 			}
 			if fi == nil {
 				fi = &fieldIndex{ref: a.field.ref}
-				if coreNames[name] {
+				if a.field.ref.Core() {
 					core[name] = fi
 					p.core = append(p.core, fi)
 				} else {

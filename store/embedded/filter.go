@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store/query"
 )
 
@@ -34,7 +35,7 @@ func filtered(name string) bool {
 	case "observer.name", "observer.ingress.interface.name", "network.protocol", "network.community_id":
 		return true
 	}
-	return !coreNames[name] && !strings.Contains(name, "*")
+	return !event.Resolve(name).Core() && !strings.Contains(name, "*")
 }
 
 // FNV-1a (draft-eastlake-fnv), 64 bits.

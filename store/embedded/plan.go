@@ -306,7 +306,7 @@ func partsOf(field string) parts {
 		return 0
 	case strings.Contains(field, "*"):
 		return allParts
-	case coreNames[field]:
+	case event.Resolve(field).Core():
 		return partEndpoint | partCounters
 	}
 	return partFields

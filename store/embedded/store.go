@@ -111,14 +111,6 @@ type blockKey struct {
 
 var _ store.Store = (*Store)(nil)
 
-var coreNames = func() map[string]bool {
-	m := map[string]bool{}
-	for _, d := range event.CoreFields() {
-		m[d.Name] = true
-	}
-	return m
-}()
-
 // Open opens the store in a directory. With ReadWrite the directory is made if
 // it is not there, and belongs to this process until Close.
 func Open(dir string, mode Mode) (_ *Store, err error) {

@@ -100,20 +100,12 @@ type Path struct {
 
 // ResolvePath makes a Path of a name or pattern.
 func ResolvePath(name string) Path {
-	p := Path{name: name, ref: event.Resolve(name), core: coreNames[name]}
+	p := Path{name: name, ref: event.Resolve(name), core: event.Resolve(name).Core()}
 	if strings.Contains(name, "*") {
 		p.glob = newGlob(name, false, false)
 	}
 	return p
 }
-
-var coreNames = func() map[string]bool {
-	m := map[string]bool{}
-	for _, d := range event.CoreFields() {
-		m[d.Name] = true
-	}
-	return m
-}()
 
 // Values calls yield with each single value that the field has in e: the
 // elements of lists, and of objects in lists those under the rest of the name.
