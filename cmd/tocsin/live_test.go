@@ -9,82 +9,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/internal/cable"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 )
-
-// cable gives the test a network of its own with a cable from here to there,
-// and returns what sends frames. The thread ends with the test.
-func cable(t *testing.T) (send func([]byte)) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("capturing live needs root; CI runs as root")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	for _, which := range []string{"all", "default"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-	}
-	link(t, "add here type veth peer name there")
-	for _, name := range []string{"lo", "here", "there"} {
-		link(t, "set "+name+" up")
-	}
-	here := plugged(t)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	return func(frame []byte) {
-		t.Helper()
-		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: here.Index}); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// link does something to network interfaces.
-func link(t *testing.T, args string) {
-	t.Helper()
-	if out, err := exec.Command("ip", append([]string{"link"}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
-		t.Fatalf("ip link %s: %v: %s", args, err, out)
-	}
-}
-
-// plugged waits until the cable carries packets.
-func plugged(t *testing.T) *net.Interface {
-	t.Helper()
-	for range 500 {
-		here, err := net.InterfaceByName("here")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if here.Flags&net.FlagRunning != 0 {
-			return here
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the cable is dead")
-	return nil
-}
 
 // datagram is a frame from one of many hosts to another.
 func datagram(host byte) []byte {
@@ -105,7 +43,8 @@ func datagram(host byte) []byte {
 func TestRunLive(t *testing.T) {
 	for _, how := range []string{captureRing, captureLib} {
 		t.Run(how, func(t *testing.T) {
-			send := cable(t)
+			cable.Plug(t)
+			send := cable.Sender(t)
 			dir := t.TempDir()
 			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // nobody is to get there
 				t.Fatal(err)
@@ -136,10 +75,10 @@ func TestRunLive(t *testing.T) {
 			outages := uint64(0)
 			for round := range rounds {
 				if round == rounds/2 && how == captureRing {
-					link(t, "set there down")
+					cable.IP(t, "link set there down")
 					time.Sleep(time.Second)
-					link(t, "set there up")
-					plugged(t)
+					cable.IP(t, "link set there up")
+					cable.Wait(t)
 					outages = 1
 				}
 				for host := range byte(hosts) {
@@ -226,7 +165,7 @@ func unprivileged(t *testing.T, pid int) {
 
 // A store that root made is handed over; a folder with anything else is not.
 func TestRunLiveOwner(t *testing.T) {
-	cable(t)
+	cable.Plug(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -141,27 +141,12 @@ func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error)
 }
 
 func openCaptures(inputs []input) (capture.Source, error) {
-	var sources []capture.Source
-	for _, in := range inputs {
-		var src capture.Source
-		var err error
-		if in.once != nil {
-			src, err = file.New(in.once, in.name)
-		} else {
-			src, err = file.Open(in.name)
+	return merge.Open(len(inputs), func(i int) (capture.Source, error) {
+		if in := inputs[i]; in.once != nil {
+			return file.New(in.once, in.name)
 		}
-		if err != nil {
-			for _, s := range sources {
-				err = errors.Join(err, s.Close())
-			}
-			return nil, err
-		}
-		sources = append(sources, src)
-	}
-	if len(sources) == 1 {
-		return sources[0], nil
-	}
-	return merge.New(sources...), nil
+		return file.Open(inputs[i].name)
+	})
 }
 
 // replay runs a sensor of captures to their end. To be interrupted before that

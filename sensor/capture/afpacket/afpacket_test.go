@@ -6,12 +6,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,81 +16,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tocsin/tocsin/internal/cable"
 	"github.com/tocsin/tocsin/sensor/capture"
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
 )
-
-// network gives the test a network of its own with a cable, whose ends are
-// called here and there. Its thread ends with the test.
-func network(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("capturing live needs root; CI runs as root")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	// Nothing but the test is to send.
-	for _, which := range []string{"all", "default"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-	}
-	ip(t, "link add here type veth peer name there")
-	for _, name := range []string{"lo", "here", "there"} {
-		ip(t, "link set "+name+" up")
-	}
-	plugged(t)
-}
-
-// plugged waits until the cable carries packets.
-func plugged(t testing.TB) {
-	t.Helper()
-	for range 500 {
-		if i, err := net.InterfaceByName("here"); err != nil {
-			t.Fatal(err)
-		} else if i.Flags&net.FlagRunning != 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the cable is dead")
-}
-
-func ip(t testing.TB, args string) {
-	t.Helper()
-	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", args, err, out)
-	}
-}
-
-// sender returns what puts frames on the cable.
-func sender(t testing.TB) func(frame []byte) {
-	t.Helper()
-	i, err := net.InterfaceByName("here")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	to := &unix.SockaddrLinklayer{Ifindex: i.Index}
-	return func(frame []byte) {
-		t.Helper()
-		for {
-			err := unix.Sendto(fd, frame, 0, to)
-			if err == nil {
-				return
-			}
-			if err != unix.ENOBUFS && err != unix.EINTR {
-				t.Fatal(err)
-			}
-		}
-	}
-}
 
 func open(t testing.TB, c Config) []*Source {
 	t.Helper()
@@ -174,14 +100,14 @@ func drain(t *testing.T, s *Source) [][]byte {
 // What was put on the cable comes out of it, byte for byte.
 func TestPackets(t *testing.T) {
 	t.Parallel()
-	network(t)
+	cable.Plug(t)
 	config := DefaultConfig("there")
 	config.Sensor = "border"
 	s := open(t, config)[0]
 	if got, want := s.Interfaces(), (capture.Interface{Sensor: "border", Name: "there"}); len(got) != 1 || got[0] != want {
 		t.Errorf("Interfaces() = %v, want %v", got, want)
 	}
-	send := sender(t)
+	send := cable.Sender(t)
 	packet := udp(1, 2, 53, 0, 30)
 	inner := append([]byte{0, 7, 8, 0}, packet...)
 	frames := [][]byte{
@@ -214,12 +140,12 @@ func TestPackets(t *testing.T) {
 }
 
 func TestSnapLen(t *testing.T) {
-	network(t)
+	cable.Plug(t)
 	config := DefaultConfig("there")
 	config.SnapLen = 100
 	s := open(t, config)[0]
 	frame := ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 1000))
-	sender(t)(frame)
+	cable.Sender(t)(frame)
 	var p capture.Packet
 	if err := s.Next(&p); err != nil || !bytes.Equal(p.Data, frame[:100]) || p.Length != len(frame) {
 		t.Errorf("%v: %d bytes of %d", err, len(p.Data), p.Length)
@@ -228,14 +154,14 @@ func TestSnapLen(t *testing.T) {
 
 func TestFilter(t *testing.T) {
 	t.Parallel()
-	network(t)
+	cable.Plug(t)
 	frames := [][]byte{
 		ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 10)),
 		ethernet(unix.ETH_P_IP, udp(1, 2, 54, 0, 10)),
 		tagged(unix.ETH_P_8021Q, 5, unix.ETH_P_IP, udp(1, 2, 53, 0, 10)),
 		tagged(unix.ETH_P_8021Q, 6, unix.ETH_P_IP, udp(1, 2, 54, 0, 10)),
 	}
-	send := sender(t)
+	send := cable.Sender(t)
 	for expr, want := range map[string][]int{
 		"udp port 54":             {1, 3},
 		"vlan 5":                  {2},
@@ -272,10 +198,10 @@ func TestFilter(t *testing.T) {
 // Every packet that was sent is received or counted as lost, however fast they
 // come and however slowly they are read.
 func TestAccount(t *testing.T) {
-	network(t)
+	cable.Plug(t)
 	const sent = 100_000
 	frame := ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 500))
-	send := sender(t)
+	send := cable.Sender(t)
 	for _, reading := range []bool{true, false} {
 		config := DefaultConfig("there")
 		if !reading {
@@ -325,12 +251,12 @@ func TestAccount(t *testing.T) {
 // once.
 func TestFanOut(t *testing.T) {
 	t.Parallel()
-	network(t)
+	cable.Plug(t)
 	config := DefaultConfig("there")
 	config.Sockets = 2
 	config.Ring = 8 << 20
 	sources := open(t, config)
-	send := sender(t)
+	send := cable.Sender(t)
 	const (
 		mpls          = 0x8847
 		pairs         = 200
@@ -391,7 +317,7 @@ func TestFanOut(t *testing.T) {
 
 func TestLoopbackOnce(t *testing.T) {
 	t.Parallel()
-	network(t)
+	cable.Plug(t)
 	for _, sockets := range []int{1, 2} {
 		config := DefaultConfig("lo")
 		config.Sockets = sockets
@@ -421,23 +347,23 @@ func TestLoopbackOnce(t *testing.T) {
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	for _, sockets := range []int{1, 2} {
-		network(t)
+		cable.Plug(t)
 		config := DefaultConfig("there")
 		config.Sockets = sockets
 		sources := open(t, config)
 		frame := ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 50))
-		sender(t)(frame)
+		cable.Sender(t)(frame)
 		n := 0
 		for _, s := range sources {
 			n += len(drain(t, s))
 		}
-		ip(t, "link set there down")
+		cable.IP(t, "link set there down")
 		for _, s := range sources {
 			n += len(drain(t, s))
 		}
-		ip(t, "link set there up")
-		plugged(t)
-		sender(t)(frame)
+		cable.IP(t, "link set there up")
+		cable.Wait(t)
+		cable.Sender(t)(frame)
 		for _, s := range sources {
 			n += len(drain(t, s))
 		}
@@ -453,8 +379,8 @@ func TestOutage(t *testing.T) {
 				t.Errorf("source %d: %+v, want %d outages", i, c, want)
 			}
 		}
-		sender(t)(frame)
-		ip(t, "link del there")
+		cable.Sender(t)(frame)
+		cable.IP(t, "link del there")
 		for _, s := range sources {
 			var err error
 			for p := (capture.Packet{}); err == nil || err == capture.ErrIdle; {
@@ -473,7 +399,7 @@ func TestOutage(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
-	network(t)
+	cable.Plug(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	sources, err := Open(ctx, DefaultConfig("there"))
 	if err != nil {
@@ -486,7 +412,7 @@ func TestStop(t *testing.T) {
 	if err := s.Next(&p); err != io.EOF || time.Since(start) > idle {
 		t.Errorf("after cancel: %v after %v", err, time.Since(start))
 	}
-	send := sender(t)
+	send := cable.Sender(t)
 	for range 1000 {
 		send(ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 22)))
 	}
@@ -501,8 +427,8 @@ func TestStop(t *testing.T) {
 }
 
 func TestCannotOpen(t *testing.T) {
-	network(t)
-	ip(t, "link set there down")
+	cable.Plug(t)
+	cable.IP(t, "link set there down")
 	for iface, want := range map[string]string{
 		"nowhere": "capture on nowhere: there is no interface of that name",
 		"there":   "capture on there: the interface is down; run: ip link set there up",
@@ -519,14 +445,14 @@ func TestCannotOpen(t *testing.T) {
 func BenchmarkNext(b *testing.B) {
 	measure := func(open func(context.Context) (capture.Source, error)) func(*testing.B) {
 		return func(b *testing.B) {
-			network(b)
+			cable.Plug(b)
 			defer runtime.UnlockOSThread()
 			s, err := open(b.Context())
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			send := sender(b)
+			send := cable.Sender(b)
 			frame := ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 22))
 			var p capture.Packet
 			var spent time.Duration

@@ -32,31 +32,14 @@ const (
 	blockSize     = 1 << 20
 )
 
-// Open opens captures to be read as one, packets in order of time. "-" is
-// standard input. A single capture is read in the order of the file. If one
-// cannot be opened, or is not a capture, none is.
+// Open opens captures to be read as one, packets in order of time. A single
+// capture is read in the order of the file. If one cannot be opened, or is not
+// a capture, none is.
 func Open(paths ...string) (capture.Source, error) {
-	sources := make([]capture.Source, 0, len(paths))
-	for _, path := range paths {
-		r, err := open(path)
-		if err != nil {
-			for _, s := range sources {
-				s.Close()
-			}
-			return nil, err
-		}
-		sources = append(sources, r)
-	}
-	if len(sources) == 1 {
-		return sources[0], nil
-	}
-	return merge.New(sources...), nil
+	return merge.Open(len(paths), func(i int) (capture.Source, error) { return open(paths[i]) })
 }
 
-func open(path string) (*Reader, error) {
-	if path == "-" {
-		return New(os.Stdin, "stdin")
-	}
+func open(path string) (capture.Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("capture %w", err)

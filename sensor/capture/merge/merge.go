@@ -34,6 +34,26 @@ type input struct {
 	ifaces []int     // index in Source.interfaces of each of the source's own
 }
 
+// Open opens n sources and reads them as one; a single source stays as it is.
+// If one cannot be opened, those before it are closed.
+func Open(n int, open func(i int) (capture.Source, error)) (capture.Source, error) {
+	sources := make([]capture.Source, 0, n)
+	for i := range n {
+		src, err := open(i)
+		if err != nil {
+			for _, s := range sources {
+				err = errors.Join(err, s.Close())
+			}
+			return nil, err
+		}
+		sources = append(sources, src)
+	}
+	if n == 1 {
+		return sources[0], nil
+	}
+	return New(sources...), nil
+}
+
 // New merges sources. It closes them when it is closed.
 func New(sources ...capture.Source) *Source {
 	s := &Source{}

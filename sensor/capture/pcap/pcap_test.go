@@ -8,45 +8,18 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/tocsin/tocsin/internal/cable"
 	"github.com/tocsin/tocsin/sensor/capture"
 	"github.com/tocsin/tocsin/sensor/capture/file"
 )
 
-// enterNetwork gives the test a network of its own in which only the loopback
-// interface is. Its thread ends with the test.
-func enterNetwork(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("capturing live needs root; CI runs as root")
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr.SetUint16(unix.IFF_UP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
-		t.Fatalf("loopback up: %v", err)
-	}
-}
-
 func TestLive(t *testing.T) {
-	enterNetwork(t)
+	cable.Network(t)
+	cable.IP(t, "link set lo up")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	config := DefaultConfig("lo")
@@ -108,7 +81,8 @@ func TestLive(t *testing.T) {
 
 // A ring that is not emptied overflows, and says so.
 func TestLiveDrops(t *testing.T) {
-	enterNetwork(t)
+	cable.Network(t)
+	cable.IP(t, "link set lo up")
 	config := DefaultConfig("lo")
 	config.Buffer = 64 << 10
 	s, err := Open(t.Context(), config)
