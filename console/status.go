@@ -75,9 +75,8 @@ func (c *console) total(ctx context.Context, set store.Set) (n uint64, err error
 
 // sensors adds up the ledger events since a time.
 func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
-	ledgers := query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}
 	accounts, newest := map[string]event.Ledger{}, map[string]time.Time{}
-	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: ledgers, From: since}) {
+	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: query.OfKind(event.KindLedger), From: since}) {
 		if err != nil {
 			return nil, err
 		}

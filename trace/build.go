@@ -666,9 +666,8 @@ func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr)
 
 // glance learns only the name and zone of an address.
 func (b *builder) glance(ctx context.Context, h *host) error {
-	is := query.Literal{V: event.IP(h.addr)}
 	q := store.Query{Set: store.Events, From: b.from, To: b.to, Limit: 1,
-		Where: query.Or{query.Compare{Field: "source.ip", Value: is}, query.Compare{Field: "destination.ip", Value: is}}}
+		Where: query.Involves(h.addr)}
 	for _, desc := range []bool{false, true} {
 		q.Desc = desc
 		for e, err := range b.s.Search(ctx, q) {
@@ -758,7 +757,7 @@ func (t *Trace) title() string {
 // loadLosses reads the sensors' accounts.
 func (b *builder) loadLosses(ctx context.Context) error {
 	q := store.Query{Set: store.Events, From: b.from, To: b.to,
-		Where: query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}}
+		Where: query.OfKind(event.KindLedger)}
 	for e, err := range b.s.Search(ctx, q) {
 		if err != nil {
 			return err

@@ -168,10 +168,9 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 	flows := map[service][]flow{}
 	facts := map[service][]fact{}
 	kept := 0
-	is := query.Literal{V: event.IP(addr)}
 	q := store.Query{
 		Set: store.Events, From: b.from, To: b.to,
-		Where: query.Or{query.Compare{Field: "source.ip", Value: is}, query.Compare{Field: "destination.ip", Value: is}},
+		Where: query.Involves(addr),
 	}
 	for e, err := range b.s.Search(ctx, q) {
 		if err != nil {

@@ -31,7 +31,7 @@ cause. Exit 1 if an account does not balance.`,
 			return err
 		}
 		defer s.Close()
-		q := store.Query{Set: store.Events, Where: query.Compare{Field: "event.dataset", Value: query.Literal{V: event.Str("tocsin.ledger")}}}
+		q := store.Query{Set: store.Events, Where: query.OfKind(event.KindLedger)}
 		accounts := map[string]event.Ledger{}
 		for e, err := range s.Search(cmd.Context(), q) {
 			if err != nil {

@@ -2,7 +2,11 @@
 // into a tree of one meaning, which Match states in code.
 package query
 
-import "github.com/tocsin/tocsin/event"
+import (
+	"net/netip"
+
+	"github.com/tocsin/tocsin/event"
+)
 
 // Node is one of And, Or, Not, Compare, Exists and Text.
 type Node interface{ node() }
@@ -60,3 +64,15 @@ func (Not) node()     {}
 func (Exists) node()  {}
 func (Text) node()    {}
 func (Compare) node() {}
+
+// OfKind is true of the events of a kind.
+func OfKind(k event.Kind) Node {
+	e := event.Event{Kind: k}
+	return Compare{Field: "event.dataset", Value: Literal{V: e.Get("event.dataset")}}
+}
+
+// Involves is true of an event with the address at either end.
+func Involves(a netip.Addr) Node {
+	is := Literal{V: event.IP(a)}
+	return Or{Compare{Field: "source.ip", Value: is}, Compare{Field: "destination.ip", Value: is}}
+}
