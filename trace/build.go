@@ -798,12 +798,15 @@ func list[T any](s *[]T) {
 // lossBetween is the share of packets, over all sensors, that were not seen in
 // the minutes that touch a stretch of time.
 func (b *builder) lossBetween(from, to time.Time) float64 {
+	from, to = from.Add(-time.Minute), to.Add(time.Minute)
+	first, _ := slices.BinarySearchFunc(b.losses, from, func(l loss, t time.Time) int { return l.at.Compare(t) })
 	var seen, dropped uint64
-	for _, l := range b.losses {
-		if !l.at.Before(from.Add(-time.Minute)) && !l.at.After(to.Add(time.Minute)) {
-			seen += l.seen
-			dropped += l.dropped
+	for _, l := range b.losses[first:] {
+		if l.at.After(to) {
+			break
 		}
+		seen += l.seen
+		dropped += l.dropped
 	}
 	if seen == 0 {
 		return 0
