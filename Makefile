@@ -13,7 +13,7 @@ SCENE    := testdata/scenarios/$(SCENARIO)
 
 # Debian packages: to build and run, and more to test.
 DEBS_BUILD := gcc libc6-dev libpcap-dev ca-certificates
-DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 procps
+DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 procps maven default-jre-headless kcat
 DEBS_BENCH := $(DEBS_BUILD) tcpdump softflowd nfdump argus-server libndpi-bin tshark
 
 export CGO_ENABLED := 1
@@ -49,6 +49,7 @@ setup: ## install what building needs
 .PHONY: setup-test
 setup-test: $(CACHE)/npm $(CACHE)/venv
 	@deployments/setup $(DEBS_TEST)
+	@go run ./internal/servers/fetch
 
 # STIX bundles are checked by the public validator.
 $(CACHE)/venv: internal/requirements.txt | setup
@@ -60,7 +61,7 @@ $(CACHE)/venv: internal/requirements.txt | setup
 .PHONY: test
 test: setup-test lint build ## everything that must hold: linters, Go tests, pages in a browser
 	TOCSIN_STIX_VALIDATOR=$(CURDIR)/$(CACHE)/venv/bin/stix2_validator TOCSIN_TSHARK=$$(command -v tshark) \
-		go test -timeout 20m ./...
+		go run ./internal/servers/with go test -timeout 20m ./...
 	go test -race -timeout 20m ./event ./bus/... ./sensor ./correlator ./correlator/window
 	cd $(WEB) && npm run --silent test && npm run --silent e2e
 
