@@ -1,12 +1,12 @@
 // Captures writes the captures that the benchmark reads: pcap files of more
-// than a million packets each, made from the recorded scenarios and from
-// nothing else but a seed. The same recordings make the same files.
+// than a million packets each, made from recordings and from nothing else but a
+// seed. The same recordings make the same files.
 //
-//	mixed       the office's and the border's side of the scenarios, many times
-//	industrial  the substation's side, likewise
+//	mixed       captures of TOCSIN_CORPUS, see mix; where that is not set, the
+//	            office's and the border's side of the scenarios, many times
+//	industrial  the substation's side of the scenarios, likewise
 //	stress      over a million flows of a few small packets
 //	concurrent  100,000 flows at the same time
-//	foreign     captures of TOCSIN_CORPUS, if that is set, likewise
 //
 // A recording is multiplied by copies that overlap in time, each with
 // addresses of its own; checksums stay as right or wrong as they were.
@@ -55,20 +55,18 @@ func run(out, scenarios string, packets int) error {
 	if len(mixed) == 0 || len(industrial) == 0 {
 		return fmt.Errorf("%s: want recordings of a substation and of other taps, have %q", scenarios, recorded)
 	}
-	if err := multiply(filepath.Join(out, "mixed.pcap"), mixed, packets); err != nil {
-		return err
-	}
-	if err := multiply(filepath.Join(out, "industrial.pcap"), industrial, packets); err != nil {
-		return err
-	}
+	parts := once(mixed)
 	if corpus := os.Getenv("TOCSIN_CORPUS"); corpus != "" {
-		foreign, err := recordings(corpus)
-		if err != nil {
-			return err
+		parts = slices.Clone(mix)
+		for i := range parts {
+			parts[i].path = filepath.Join(corpus, parts[i].path)
 		}
-		if err := multiply(filepath.Join(out, "foreign.pcap"), foreign, packets); err != nil {
-			return err
-		}
+	}
+	if err := multiply(filepath.Join(out, "mixed.pcap"), parts, packets); err != nil {
+		return err
+	}
+	if err := multiply(filepath.Join(out, "industrial.pcap"), once(industrial), packets); err != nil {
+		return err
 	}
 	if err := write(filepath.Join(out, "concurrent.pcap"), concurrent); err != nil {
 		return err

@@ -34,54 +34,67 @@ type frame struct {
 	length int
 }
 
-// load reads recordings as one, in the order of time. All begin at once.
-func load(paths []string) ([]frame, error) {
-	var frames []frame
-	for _, path := range paths {
-		src, err := file.Open(path)
-		if err != nil {
-			return nil, err
+// load reads a recording.
+func load(path string) (frames []frame, err error) {
+	src, err := file.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	var p capture.Packet
+	var begin time.Time
+	for err = src.Next(&p); err == nil; err = src.Next(&p) {
+		if begin.IsZero() {
+			begin = p.Time
 		}
-		var p capture.Packet
-		var begin time.Time
-		for err = src.Next(&p); err == nil; err = src.Next(&p) {
-			if begin.IsZero() {
-				begin = p.Time
-			}
-			if p.Link == linkEthernet {
-				at := min(max(p.Time.Sub(begin), 0), maxSpan)
-				frames = append(frames, frame{at, slices.Clone(p.Data), p.Length})
-			}
+		if p.Link == linkEthernet {
+			at := min(max(p.Time.Sub(begin), 0), maxSpan)
+			frames = append(frames, frame{at, slices.Clone(p.Data), p.Length})
 		}
-		if err != io.EOF && len(frames) == 0 {
-			return nil, err // a capture that was cut off gives what it has
-		}
-		if err := src.Close(); err != nil {
-			return nil, err
-		}
+	}
+	if err != io.EOF && len(frames) == 0 {
+		return nil, err // a capture that was cut off gives what it has
 	}
 	slices.SortStableFunc(frames, func(a, b frame) int { return cmp.Compare(a.at, b.at) })
-	return frames, nil
+	return frames, src.Close()
 }
 
-// multiply writes copies of recordings until there are enough packets.
-func multiply(path string, recordings []string, packets int) error {
-	frames, err := load(recordings)
-	if err != nil {
-		return err
+// multiply writes copies of a mix of recordings until there are enough packets.
+func multiply(path string, mix []part, packets int) error {
+	recorded := make([][]frame, len(mix))
+	each := 0 // packets of a copy
+	last := time.Duration(0)
+	most := 1
+	for i, p := range mix {
+		frames, err := load(p.path)
+		if err != nil {
+			return err
+		}
+		recorded[i] = frames
+		each += len(frames) * p.times
+		most = max(most, p.times)
+		if len(frames) > 0 {
+			last = max(last, frames[len(frames)-1].at)
+		}
 	}
-	if len(frames) == 0 {
-		return fmt.Errorf("no Ethernet frames in %q", recordings)
+	if each == 0 {
+		return fmt.Errorf("no Ethernet frames in %v", mix)
 	}
-	copies := (packets + len(frames) - 1) / len(frames)
-	if copies > maxCopies {
-		return fmt.Errorf("%d frames in %q are too few for %d packets", len(frames), recordings, packets)
+	copies := (packets + each - 1) / each
+	if copies*most > maxCopies {
+		return fmt.Errorf("%d frames in %v are too few for %d packets", each, mix, packets)
 	}
 	// Half of the copies overlap at any time.
-	stagger := frames[len(frames)-1].at / time.Duration(copies)
+	stagger := last / time.Duration(copies)
 	var running copying
 	for n := range copies {
-		running = append(running, cursor{copy: n, start: stagger * time.Duration(n), frames: frames})
+		for i, p := range mix {
+			for k := range p.times {
+				c := cursor{copy: n*p.times + k, start: stagger*time.Duration(n) + stagger*time.Duration(k)/time.Duration(p.times), frames: recorded[i]}
+				if len(c.frames) > 0 {
+					running = append(running, c)
+				}
+			}
+		}
 	}
 	heap.Init(&running)
 	return write(path, func(w *writer) error {
