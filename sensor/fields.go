@@ -44,4 +44,6 @@ var arpDocs = []event.FieldDoc{
 
 // Fields documents the fields, beyond event.CoreFields and those of the
 // protocols, that a sensor's events may carry.
-func Fields() []event.FieldDoc { return slices.Concat(flowDocs, tunnelDocs, arpDocs, ledgerDocs[:]) }
+func Fields() []event.FieldDoc {
+	return slices.Concat(flowDocs, tunnelDocs, arpDocs, stateDocs, ledgerDocs[:])
+}

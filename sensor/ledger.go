@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/capture"
 	"github.com/tocsin/tocsin/sensor/packet"
 )
 
@@ -25,15 +26,19 @@ const (
 	countARPRepeats
 	countClockJumps
 	countOutages
+	countCut
+	countOversized
 	countDropped
 )
 
 const (
-	numOutcomes = int(packet.FragmentDropped-packet.UnknownLink) + 1
-	countKernel = countDropped + numOutcomes
-	countIface  = countKernel + 1
-	countOther  = countIface + 1
-	numCounts   = countOther + 1
+	numOutcomes  = int(packet.FragmentDropped-packet.UnknownLink) + 1
+	countKernel  = countDropped + numOutcomes
+	countIface   = countKernel + 1
+	countDamaged = countIface + 1
+	countUnread  = countDamaged + 1
+	countOther   = countUnread + 1
+	numCounts    = countOther + 1
 )
 
 // account is what happened on one tap in some time.
@@ -63,6 +68,8 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countARPRepeats:    {"arp_repeats", "ARP messages that repeat another of the last minute, and made no event."},
 		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
 		countOutages:       {"interface_down", "Times that the interface went down."},
+		countCut:           {"cut", "Packets, counted as decoded or dropped, of which not everything was captured (snaplen)."},
+		countOversized:     {"oversized", "Packets, counted as decoded or dropped, that are longer than the interface's MTU allows: offloads joined them before they were captured."},
 	} {
 		docs[i] = event.FieldDoc{Name: event.LedgerPrefix + d[0], Type: event.Long, Help: d[1], Class: event.ClassTechnical}
 	}
@@ -73,7 +80,9 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		dropped(countDropped+int(o-packet.UnknownLink), o.String(), "Packets dropped by the decoder for this cause.")
 	}
 	dropped(countKernel, "kernel", "Packets for which the capture ring had no room.")
-	dropped(countIface, "interface", "Packets that the network interface lost.")
+	dropped(countIface, "interface", "Packets that the network interface lost for want of room.")
+	dropped(countDamaged, "damaged", "Packets that came to the network interface broken: the frame's checksum, length or alignment was wrong.")
+	dropped(countUnread, "unread", "Packets that were captured and waited to be read when the sensor stopped.")
 	dropped(countOther, "other", "Packets that the source lost for another cause.")
 	return docs
 }()
@@ -85,8 +94,46 @@ func droppedBy(cause string) int {
 		return countKernel
 	case "interface":
 		return countIface
+	case "damaged":
+		return countDamaged
+	case "unread":
+		return countUnread
 	}
 	return countOther
+}
+
+// stateDocs document what ledger events of live taps say of them at the
+// minute's end.
+var stateDocs = []event.FieldDoc{
+	{Name: "tocsin.tap.clock.error", Type: event.Long, Help: "Nanoseconds by which the clock of the sensor's system may be wrong at most, as its kernel estimates. Absent if it is not synchronized.", Class: event.ClassTechnical},
+	{Name: "tocsin.tap.clock.offset", Type: event.Long, Help: "Nanoseconds by which the card's clock is ahead of the system's, where the card stamps packets.", Class: event.ClassTechnical},
+	{Name: "tocsin.tap.clock.source", Type: event.Keyword, Help: "Who stamps packets with the time: hardware, which is the network card, or kernel.", Class: event.ClassTechnical},
+	{Name: "tocsin.tap.clock.synchronized", Type: event.Boolean, Help: "Whether NTP or PTP keeps the clock of the sensor's system, says its kernel.", Class: event.ClassTechnical},
+	{Name: "tocsin.tap.offloads", Type: event.Keyword, Help: "Offloads of the interface that join packets before they are captured: gro, lro.", Class: event.ClassTechnical},
+}
+
+// stateFields appends what a ledger event says of the state of its tap.
+func stateFields(fs []event.Field, s *capture.State) []event.Field {
+	if s == nil {
+		return fs
+	}
+	add := func(name string, v event.Value) { fs = append(fs, event.Field{Name: "tocsin.tap." + name, Value: v}) }
+	if s.Synchronized {
+		add("clock.error", event.Int(int64(s.ClockError)))
+	}
+	if s.Stamps == "hardware" {
+		add("clock.offset", event.Int(int64(s.ClockOffset)))
+	}
+	add("clock.source", event.Str(s.Stamps))
+	add("clock.synchronized", event.Bool(s.Synchronized))
+	if len(s.Offloads) > 0 {
+		list := make([]event.Value, len(s.Offloads))
+		for i, o := range s.Offloads {
+			list[i] = event.Str(o)
+		}
+		add("offloads", event.List(list...))
+	}
+	return fs
 }
 
 // minute is a worker's part of one minute's account of one tap.
@@ -97,6 +144,7 @@ type minute struct {
 	start   int64  // nanoseconds since 1970
 	ordinal uint64 // of the sensor's minutes, so that one that comes twice is not mistaken
 	account account
+	state   *capture.State // of a live tap
 }
 
 // event makes the ledger's event of a whole account.
@@ -116,6 +164,7 @@ func (m *minute) event(h *event.Hasher) event.Event {
 			e.Fields = append(e.Fields, event.Field{Name: ledgerDocs[i].Name, Value: event.Uint(n)})
 		}
 	}
+	e.Fields = stateFields(e.Fields, m.state)
 	return e
 }
 

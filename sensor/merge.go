@@ -225,7 +225,8 @@ func (m *merger) closeMinutes(low uint64) {
 		}
 		m.account(&sum.account)
 		sum.ordinal = sum.ordinal*m.of + m.number // the same minute has an event of each merger
-		if sum.account != (account{}) {
+		// A live tap on which nothing happens says so.
+		if sum.account != (account{}) || sum.state != nil {
 			m.ledger = append(m.ledger, entry{sum.order, sum.event(m.hasher)})
 		}
 	}

@@ -180,6 +180,9 @@ func (w *worker) handle() {
 	}
 	a := w.account(w.raw.Iface)
 	a[countSeen]++
+	if w.raw.Length > len(w.raw.Data) {
+		a[countCut]++
+	}
 	if outcome != packet.OK && outcome != packet.Held {
 		a[countDropped+int(outcome-packet.UnknownLink)]++
 		return
@@ -275,6 +278,7 @@ func (w *worker) closeAccounts(end bool) {
 			a[countSeen] += n
 		}
 		a[countOutages] += c.Outages - w.lost.Outages
+		a[countOversized] += c.Oversized - w.lost.Oversized
 		w.lost = c
 		a[countClockJumps] += w.clock.jumps - w.jumps
 		w.jumps = w.clock.jumps
@@ -284,9 +288,13 @@ func (w *worker) closeAccounts(end bool) {
 	}
 	w.enter(stageTime, 0)
 	for i := range w.accounts {
-		w.made.minutes = append(w.made.minutes, minute{
+		m := minute{
 			order: w.order, iface: i, tap: w.taps[i], start: w.minute * int64(time.Minute), ordinal: w.ledgers, account: w.accounts[i],
-		})
+		}
+		if i == 0 {
+			m.state = w.lost.State
+		}
+		w.made.minutes = append(w.made.minutes, m)
 		w.accounts[i] = account{}
 	}
 	w.ledgers++

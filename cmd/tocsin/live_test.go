@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,8 +89,10 @@ func TestRunLive(t *testing.T) {
 			time.Sleep(time.Second) // until everything has been handed over
 			cmd.Process.Signal(os.Interrupt)
 			io.Copy(io.Discard, lines)
-			if err := cmd.Wait(); err != nil || complaints.Len() > 0 {
-				t.Fatalf("%v; %s", err, complaints.String())
+			// Whether the clock of the machine that tests is kept does not matter.
+			complained := regexp.MustCompile(`tocsin: nothing keeps the system's clock.*\n`).ReplaceAllString(complaints.String(), "")
+			if err := cmd.Wait(); err != nil || complained != "" {
+				t.Fatalf("%v; %s", err, complained)
 			}
 
 			s, err := embedded.Open(data, embedded.ReadOnly)

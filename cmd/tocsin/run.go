@@ -77,6 +77,7 @@ and show it in the console. Reading the same captures again changes nothing.`,
 			return err
 		}
 		defer closeTaps(r.taps)
+		advise(cmd.ErrOrStderr(), r.taps)
 		if err := id.own(*data); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 
 	"github.com/tocsin/tocsin/sensor"
@@ -67,6 +69,23 @@ func (s sensing) openTaps(ctx context.Context, ifaces []string, how string) (tap
 		taps = append(taps, t)
 	}
 	return taps, nil
+}
+
+// advise says what to do about the state of taps, each thing once.
+func advise(w io.Writer, taps []tap) {
+	said := map[string]bool{}
+	for _, t := range taps {
+		state := t[0].Counters().State
+		if state == nil {
+			continue
+		}
+		for _, advice := range state.Advice(t[0].Interfaces()[0].Name) {
+			if !said[advice] {
+				said[advice] = true
+				fmt.Fprintf(w, "tocsin: %s\n", advice)
+			}
+		}
+	}
 }
 
 // closeTaps closes what is still open.

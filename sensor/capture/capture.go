@@ -5,6 +5,7 @@ package capture
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -36,12 +37,47 @@ type Interface struct {
 
 // Counters are a source's account of what it handed out and what it could not.
 // They only grow. Dropped is by cause: "kernel" for want of room in the capture
-// ring, "interface", or another. Outages is how often a live interface went down.
+// ring, "interface" for want of room in the card, "damaged" for frames that came
+// broken, or another. Outages is how often a live interface went down, Oversized
+// how many packets were longer than the interface's MTU allows.
 type Counters struct {
-	Received uint64
-	Filtered uint64
-	Dropped  map[string]uint64
-	Outages  uint64
+	Received  uint64
+	Filtered  uint64
+	Dropped   map[string]uint64
+	Outages   uint64
+	Oversized uint64
+	RingFill  float64 // part of a live source's ring that waits to be read, from 0 to 1
+	State     *State  // of a live interface; nil if the source is a file
+}
+
+// State is how a live interface is at the moment: what its packets' times are
+// worth, and what stands between the wire and the capture.
+type State struct {
+	Stamps       string        // who gives packets their time: "hardware", which is the card, or "kernel"
+	Synchronized bool          // whether the kernel says that NTP or PTP keeps the system's clock
+	ClockError   time.Duration // of the system's clock at most, as the kernel estimates; zero if not Synchronized
+	ClockOffset  time.Duration // by which the card's clock is ahead of the system's, if it stamps
+	NoHardware   string        // why the card does not stamp although it could; empty otherwise
+	Offloads     []string      // that join packets before they are captured, as ethtool calls them: "gro", "lro"
+}
+
+// Advice is what to do about the state of an interface, a sentence each with
+// the command to type. It is empty if all is well.
+func (s *State) Advice(iface string) (advice []string) {
+	if len(s.Offloads) > 0 {
+		off := ""
+		for _, o := range s.Offloads {
+			off += " " + o + " off"
+		}
+		advice = append(advice, fmt.Sprintf("%s joins packets before they are captured, so their sizes and number are not those on the wire; run: ethtool -K %s%s", iface, iface, off))
+	}
+	if s.NoHardware != "" {
+		advice = append(advice, fmt.Sprintf("the card of %s could stamp packets but does not: %s", iface, s.NoHardware))
+	}
+	if !s.Synchronized {
+		advice = append(advice, "nothing keeps the system's clock, so the times of packets may be wrong; run: timedatectl set-ntp true")
+	}
+	return advice
 }
 
 // Source hands out packets, one after the other. It is for one goroutine.

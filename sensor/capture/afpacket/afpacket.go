@@ -7,7 +7,6 @@ package afpacket
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -85,15 +84,20 @@ type Source struct {
 	ring     ring
 	link     capture.LinkType
 	taps     []capture.Interface
-	index    int     // of the interface
-	device   *device // nil if another source tells of it
+	index    int        // of the interface
+	device   *device    // nil if another source tells of it
+	card     *card      // likewise
+	left     *remainder // what the filter leaves out; nil without filter, and likewise
+	longest  int        // a frame can be, without offloads
 	received uint64
 	arrived  uint64 // at the socket, whether there was room or not
 	dropped  uint64 // for want of room in the ring
 	freezes  uint64
 	outages  uint64
-	quiet    time.Time // since when nothing has come; zero if something has
-	gone     bool      // the interface; what is in the ring is still read
+	oversize uint64
+	last     capture.State // as of the last call of Counters
+	quiet    time.Time     // since when nothing has come; zero if something has
+	gone     bool          // the interface; what is in the ring is still read
 }
 
 // Open starts to capture on as many sockets as the configuration says. Each
@@ -127,14 +131,28 @@ func Open(ctx context.Context, c Config) (sources []*Source, err error) {
 	if c.Sensor == "" {
 		c.Sensor = c.Interface
 	}
+	card, err := newCard(c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	longest, err := card.longest()
+	if err != nil {
+		return nil, errors.Join(err, card.close())
+	}
 	for n := range c.Sockets {
 		s := &Source{
-			ctx: ctx, fd: -1, link: dev.link, index: dev.index,
+			ctx: ctx, fd: -1, link: dev.link, index: dev.index, longest: longest,
 			taps: []capture.Interface{{Sensor: c.Sensor, Name: c.Interface}},
 		}
 		sources = append(sources, s)
+		if n == 0 {
+			s.card = card
+		}
 		if err := s.open(c, dev, n == 0); err != nil {
 			return sources, err
+		}
+		if err := stampSocket(s.fd, card.clock != nil); err != nil {
+			return sources, fmt.Errorf("time stamps: %w", err)
 		}
 	}
 	if c.Sockets > 1 {
@@ -144,6 +162,11 @@ func Open(ctx context.Context, c Config) (sources []*Source, err error) {
 	}
 	if sources[0].device, err = watchDevice(dev.index); err != nil {
 		return sources, err
+	}
+	if c.Filter != "" {
+		if sources[0].left, err = countRemainder(accept, dev); err != nil {
+			return sources, fmt.Errorf("count what filter %q leaves out: %w", c.Filter, err)
+		}
 	}
 	// Only now that all share may any of them see packets.
 	for _, s := range sources {
@@ -287,13 +310,7 @@ func (s *Source) open(c Config, dev nature, first bool) (err error) {
 			return fmt.Errorf("promiscuous mode: %w", err)
 		}
 	}
-	var order [2]byte
-	binary.BigEndian.PutUint16(order[:], unix.ETH_P_ALL)
-	everything := unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(order[:]), Ifindex: dev.index}
-	if err := unix.Bind(s.fd, &everything); err != nil {
-		return fmt.Errorf("bind: %w", err)
-	}
-	return nil
+	return bind(s.fd, dev.index)
 }
 
 // attach attaches a filter in place of another.
@@ -348,6 +365,9 @@ func (s *Source) Next(p *capture.Packet) error {
 		}
 	}
 	s.received++
+	if p.Length > s.longest {
+		s.oversize++
+	}
 	s.quiet = time.Time{}
 	p.Link = s.link
 	p.Iface = 0
@@ -424,10 +444,11 @@ func (s *Source) Interfaces() []capture.Interface { return s.taps }
 
 // Counters implements capture.Source. Packets for which the ring had no room
 // are dropped by "kernel", those that the interface lost since Open by
-// "interface", and those that were still in the ring when the context of Open
-// ended are "unread". What the filter left out the kernel does not count. What
-// concerns the interface as a whole, the first source of several tells. It is
-// to be called by the goroutine that calls Next.
+// "interface", those that came to it broken are "damaged", and those that were
+// still in the ring when the context of Open
+// ended are "unread". What concerns the interface as a whole, and what the
+// filter left out, the first source of several tells. It is to be called by the
+// goroutine that calls Next.
 func (s *Source) Counters() capture.Counters {
 	if s.fd >= 0 {
 		// The kernel begins anew each time that it is asked.
@@ -437,15 +458,36 @@ func (s *Source) Counters() capture.Counters {
 			s.freezes += uint64(stats.Freeze_q_cnt)
 		}
 	}
-	c := capture.Counters{Received: s.received, Dropped: map[string]uint64{"kernel": s.dropped, "interface": 0}}
+	c := capture.Counters{Received: s.received, Oversized: s.oversize, Dropped: map[string]uint64{"kernel": s.dropped}}
 	if s.ctx.Err() != nil {
 		c.Dropped["unread"] = s.arrived - min(s.arrived, s.dropped+s.received)
 	}
 	if s.device != nil {
-		c.Dropped["interface"] = s.device.lost()
+		lost := s.device.lost()
+		c.Dropped["interface"], c.Dropped["damaged"] = lost.noRoom, lost.damaged
 		c.Outages = s.outages
 	}
+	if s.left != nil {
+		c.Filtered = s.left.filtered()
+	}
+	if s.card != nil {
+		c.State = s.state()
+	}
+	c.RingFill = s.ring.fill()
 	return c
+}
+
+// state is how the interface is; after Close, how it was.
+func (s *Source) state() *capture.State {
+	if s.fd >= 0 {
+		s.last = capture.State{Stamps: "kernel", NoHardware: s.card.why, Offloads: s.card.offloads()}
+		if s.ring.stamp == unix.TP_STATUS_TS_RAW_HARDWARE {
+			s.last.Stamps, s.last.ClockOffset = "hardware", s.card.offset()
+		}
+		s.last.Synchronized, s.last.ClockError = capture.SystemClock()
+	}
+	state := s.last
+	return &state
 }
 
 // Freezes is how often the ring was full, as of the last call of Counters.
@@ -462,6 +504,12 @@ func (s *Source) Close() error {
 	var err error
 	if s.device != nil {
 		err = s.device.close()
+	}
+	if s.left != nil {
+		err = errors.Join(err, s.left.close())
+	}
+	if s.card != nil {
+		err = errors.Join(err, s.card.close())
 	}
 	if s.ring.memory != nil {
 		err = errors.Join(err, unix.Munmap(s.ring.memory))

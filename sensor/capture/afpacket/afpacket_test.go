@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -152,6 +153,71 @@ func TestSnapLen(t *testing.T) {
 	}
 }
 
+// Packets that offloads have joined are longer than the wire allows.
+func TestOversized(t *testing.T) {
+	cable.Plug(t)
+	cable.IP(t, "link set here mtu 9000")
+	s := open(t, DefaultConfig("there"))[0]
+	send := cable.Sender(t)
+	cable.IP(t, "link set there mtu 9000")
+	for _, size := range []int{100, 1472, 1480, 1481, 5000} { // with headers, 8 bytes less than two tags allow
+		send(ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, size)))
+	}
+	drain(t, s)
+	if c := s.Counters(); c.Received != 5 || c.Oversized != 2 {
+		t.Errorf("%+v, want 2 of 5 packets to be oversized", c)
+	}
+}
+
+// What is known of a cable's end: the kernel stamps, and offloads are told of
+// when they are on.
+func TestState(t *testing.T) {
+	cable.Plug(t)
+	s := open(t, DefaultConfig("there"))[0]
+	cable.Sender(t)(ethernet(unix.ETH_P_IP, udp(1, 2, 53, 0, 50)))
+	before := time.Now()
+	var p capture.Packet
+	if err := s.Next(&p); err != nil || p.Time.After(time.Now()) || before.Sub(p.Time) > time.Second {
+		t.Errorf("%v, stamp %v, now %v", err, p.Time, before)
+	}
+	if s.ring.stamp != unix.TP_STATUS_TS_SOFTWARE {
+		t.Errorf("stamped by %#x, want the kernel, when the packet came", s.ring.stamp)
+	}
+	synchronized, most := capture.SystemClock()
+	for _, want := range []string{"", "gro"} {
+		if want != "" {
+			if out, err := exec.Command("ethtool", "-K", "there", "gro", "on").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		got := s.Counters().State
+		if got == nil || got.Stamps != "kernel" || got.Synchronized != synchronized || got.ClockError-most > time.Second || strings.Join(got.Offloads, " ") != want {
+			t.Errorf("state %+v, want offloads %q", got, want)
+		}
+		advice := strings.Join(got.Advice("there"), "\n")
+		if has := strings.Contains(advice, "run: ethtool -K there gro off"); has != (want != "") {
+			t.Errorf("advice %q for offloads %q", advice, want)
+		}
+	}
+}
+
+// A card may stamp only if it can stamp everything, and its clock can be read.
+func TestCanStamp(t *testing.T) {
+	good := unix.EthtoolTsInfo{So_timestamping: 0x5f, Phc_index: 0, Rx_filters: 1<<unix.HWTSTAMP_FILTER_NONE | 1<<unix.HWTSTAMP_FILTER_ALL}
+	for want, change := range map[string]func(*unix.EthtoolTsInfo){
+		"can":               func(*unix.EthtoolTsInfo) {},
+		"software only":     func(i *unix.EthtoolTsInfo) { i.So_timestamping = 0x18 },
+		"no clock":          func(i *unix.EthtoolTsInfo) { i.Phc_index = -1 },
+		"PTP messages only": func(i *unix.EthtoolTsInfo) { i.Rx_filters = 1 | 1<<12 },
+	} {
+		info := good
+		change(&info)
+		if got := canStamp(&info); got != (want == "can") {
+			t.Errorf("%s: %v", want, got)
+		}
+	}
+}
+
 func TestFilter(t *testing.T) {
 	t.Parallel()
 	cable.Plug(t)
@@ -181,6 +247,9 @@ func TestFilter(t *testing.T) {
 		if len(got) != len(want) {
 			t.Errorf("%s: %d packets, want %d", expr, len(got), len(want))
 			continue
+		}
+		if c := s.Counters(); c.Received != uint64(len(want)) || c.Filtered != uint64(len(frames)-len(want)) {
+			t.Errorf("%s: %+v, want %d of %d", expr, c, len(want), len(frames))
 		}
 		for i, n := range want {
 			if !bytes.Equal(got[i], frames[n]) {

@@ -15,8 +15,14 @@ import (
 type device struct {
 	fd    int
 	index int
-	began uint64 // lost before
-	last  uint64 // lost since
+	began losses // before
+	last  losses // since
+}
+
+// losses are packets that never got from an interface to the system.
+type losses struct {
+	noRoom  uint64 // in the card
+	damaged uint64 // on the wire: wrong checksum, length or alignment of the frame
 }
 
 // watchDevice begins to count.
@@ -37,11 +43,16 @@ func watchDevice(index int) (*device, error) {
 
 // lost is how many packets the interface has lost since watchDevice. When it
 // no longer exists, it is what it was before.
-func (d *device) lost() uint64 {
+func (d *device) lost() losses {
 	if d.fd >= 0 {
-		// A driver may begin anew.
-		if n, err := d.ask(); err == nil && n >= d.began {
-			d.last = max(d.last, n-d.began)
+		if n, err := d.ask(); err == nil {
+			// A driver may begin anew.
+			if n.noRoom >= d.began.noRoom {
+				d.last.noRoom = max(d.last.noRoom, n.noRoom-d.began.noRoom)
+			}
+			if n.damaged >= d.began.damaged {
+				d.last.damaged = max(d.last.damaged, n.damaged-d.began.damaged)
+			}
 		}
 	}
 	return d.last
@@ -57,15 +68,19 @@ func (d *device) close() error {
 }
 
 // ask asks for the interface's counters by RTM_GETSTATS (linux/if_link.h) and
-// returns the sum of those of packets that never reached the system because the
-// card had no room. rx_dropped is not among them: the system also counts there
-// what nobody but the sensor took, such as GOOSE messages in a VLAN.
-func (d *device) ask() (uint64, error) {
+// returns those of packets that never reached the system. rx_dropped is not
+// among them: the system also counts there what nobody but the sensor took, such
+// as GOOSE messages in a VLAN. rx_errors is not, as drivers differ in whether
+// want of room is a part of it.
+func (d *device) ask() (losses, error) {
 	const (
 		messageHeader = 16 // struct nlmsghdr
 		statsHeader   = 12 // struct if_stats_msg
 		stats64       = 1  // IFLA_STATS_LINK_64
-		fifo          = 14 // places in struct rtnl_link_stats64
+		length        = 10 // places in struct rtnl_link_stats64
+		checksum      = 12
+		alignment     = 13
+		fifo          = 14
 		missed        = 15
 	)
 	native := binary.NativeEndian
@@ -76,29 +91,30 @@ func (d *device) ask() (uint64, error) {
 	native.PutUint32(request[messageHeader+4:], uint32(d.index))
 	native.PutUint32(request[messageHeader+8:], 1<<(stats64-1))
 	if err := unix.Sendto(d.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, err
+		return losses{}, err
 	}
 	answer := make([]byte, 16<<10)
 	n, _, err := unix.Recvfrom(d.fd, answer, 0)
 	if err != nil {
-		return 0, err
+		return losses{}, err
 	}
 	answer = answer[:n]
 	if n < messageHeader+4 {
-		return 0, errors.New("short answer")
+		return losses{}, errors.New("short answer")
 	}
 	if native.Uint16(answer[4:]) == unix.NLMSG_ERROR {
-		return 0, unix.Errno(-int32(native.Uint32(answer[messageHeader:])))
+		return losses{}, unix.Errno(-int32(native.Uint32(answer[messageHeader:])))
 	}
 	for rest := answer[min(n, messageHeader+statsHeader):]; len(rest) >= 4; {
-		length, kind := int(native.Uint16(rest)), native.Uint16(rest[2:])
-		if length < 4 || length > len(rest) {
+		size, kind := int(native.Uint16(rest)), native.Uint16(rest[2:])
+		if size < 4 || size > len(rest) {
 			break
 		}
-		if counters := rest[4:length]; kind == stats64 && len(counters) >= (missed+1)*8 {
-			return native.Uint64(counters[fifo*8:]) + native.Uint64(counters[missed*8:]), nil
+		if counters := rest[4:size]; kind == stats64 && len(counters) >= (missed+1)*8 {
+			at := func(place int) uint64 { return native.Uint64(counters[place*8:]) }
+			return losses{noRoom: at(fifo) + at(missed), damaged: at(length) + at(checksum) + at(alignment)}, nil
 		}
-		rest = rest[min(len(rest), (length+3)&^3):]
+		rest = rest[min(len(rest), (size+3)&^3):]
 	}
-	return 0, errors.New("the answer has no counters")
+	return losses{}, errors.New("the answer has no counters")
 }

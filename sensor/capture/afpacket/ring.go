@@ -27,6 +27,8 @@ type ring struct {
 	left   int // packets of it that were not handed out yet
 	packet int // where the next of them begins
 	held   bool
+
+	stamp uint32 // who stamped the packet at hand: TP_STATUS_TS_…
 }
 
 // header is the description of the block at hand, which is at its beginning.
@@ -68,6 +70,7 @@ func (r *ring) next(p *capture.Packet) bool {
 		tag[2], tag[3] = byte(h.Hv1.Vlan_tci>>8), byte(h.Hv1.Vlan_tci)
 		p.Length += tagLength
 	}
+	r.stamp = h.Status & (unix.TP_STATUS_TS_SOFTWARE | unix.TP_STATUS_TS_RAW_HARDWARE)
 	p.Time = time.Unix(int64(h.Sec), int64(h.Nsec)).UTC()
 	p.Data = r.memory[from:to:to]
 	r.packet += int(h.Next_offset)
@@ -82,4 +85,20 @@ func (r *ring) release() {
 	if r.at += r.block; r.at >= len(r.memory) {
 		r.at = 0
 	}
+}
+
+// fill is the part of the ring that the kernel has filled and nobody has read.
+func (r *ring) fill() float64 {
+	if len(r.memory) == 0 {
+		return 0
+	}
+	full := 0
+	for at := 0; at < len(r.memory); at += r.block {
+		desc := (*unix.TpacketBlockDesc)(unsafe.Pointer(&r.memory[at]))
+		h := (*unix.TpacketHdrV1)(unsafe.Pointer(&desc.Hdr))
+		if atomic.LoadUint32(&h.Block_status)&unix.TP_STATUS_USER != 0 {
+			full++
+		}
+	}
+	return float64(full) / float64(len(r.memory)/r.block)
 }

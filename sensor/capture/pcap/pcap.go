@@ -171,7 +171,9 @@ func (s *Source) Counters() capture.Counters {
 			}
 		}
 	}
-	s.last = capture.Counters{Received: s.received, Dropped: dropped}
+	state := capture.State{Stamps: "kernel"}
+	state.Synchronized, state.ClockError = capture.SystemClock()
+	s.last = capture.Counters{Received: s.received, Dropped: dropped, State: &state}
 	return s.last
 }
 
