@@ -2,6 +2,7 @@ package sigma
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,8 +21,12 @@ type compiler struct {
 	kinds        []event.Kind
 	placeholders map[string][]string
 	errs         *errorList
+	warnings     *errorList
 	count        int
 	idents       map[string]*node
+	guards       map[string]*field // fields without which an event is not looked at
+	missing      map[string]bool   // names of fields that were complained of
+	absent       bool              // such a field was asked for since this was last set to false
 }
 
 func (c *compiler) errorf(n *yaml.Node, path, format string, args ...any) {
@@ -31,20 +36,24 @@ func (c *compiler) errorf(n *yaml.Node, path, format string, args ...any) {
 // compile makes the tree of a rule over single events; nil after an error.
 func (c *compiler) compile() *node {
 	before := len(*c.errs)
-	c.idents = map[string]*node{}
-	names := make([]string, 0, len(c.rule.detections))
-	for name := range c.rule.detections {
-		names = append(names, name)
+	c.idents, c.guards, c.missing = map[string]*node{}, map[string]*field{}, map[string]bool{}
+	names := slices.Sorted(maps.Keys(c.rule.detections))
+	section := "detection"
+	if c.rule.Filters != nil {
+		section = "filter"
 	}
-	slices.Sort(names)
 	for _, name := range names {
-		c.idents[name] = c.identifier(c.rule.detections[name], "detection."+name, 0)
+		if strings.HasPrefix(name, optional) && !c.asks(name, names) {
+			c.idents[name] = c.exception(name, section)
+			continue
+		}
+		c.idents[name] = c.identifier(c.rule.detections[name], section+"."+name, 0)
 	}
 	top := &node{op: opOr}
 	for _, cond := range c.rule.conditions {
 		n, err := c.condition(cond, names)
 		if err != "" {
-			c.errs.add(c.rule.File, c.rule.lines["detection"], "detection.condition", "%s", err)
+			c.errs.add(c.rule.File, c.rule.lines[section], section+".condition", "%s", err)
 			return nil
 		}
 		top.kids = append(top.kids, n)
@@ -52,7 +61,59 @@ func (c *compiler) compile() *node {
 	if len(*c.errs) > before {
 		return nil
 	}
+	if len(c.guards) > 0 {
+		all := &node{op: opAnd}
+		for _, name := range slices.Sorted(maps.Keys(c.guards)) {
+			t := &test{field: c.guards[name], kind: isThere, want: true}
+			t.label = t.describe()
+			all.kids = append(all.kids, &node{op: opTest, test: t})
+		}
+		top = &node{op: opAnd, kids: append([]*node{flat(top)}, all.kids...)}
+	}
 	return flat(top)
+}
+
+// optional is how SigmaHQ begins the names of exceptions that are not needed
+// where they do not apply.
+const optional = "filter_optional"
+
+// exception compiles an optional exception. One that asks for a field that no
+// event carries is left out, with a warning: it could not keep the rule from
+// firing.
+func (c *compiler) exception(name, section string) *node {
+	keep, known := *c.errs, maps.Clone(c.missing)
+	mark := len(keep)
+	c.absent = false
+	n := c.identifier(c.rule.detections[name], section+"."+name, 0)
+	if n != nil && len(*c.errs) == mark || !c.absent {
+		return n
+	}
+	for _, e := range (*c.errs)[mark:] {
+		c.warnings.add(e.File, e.Line, e.Key, "this exception is left out, so the rule may fire more often: %s", e.Msg)
+	}
+	*c.errs, c.missing = keep, known
+	return &node{op: opOr}
+}
+
+// asks reports whether a condition demands a search identifier, rather than
+// only excluding it.
+func (c *compiler) asks(name string, names []string) bool {
+	var asks func(cond *condition, negative bool) bool
+	asks = func(cond *condition, negative bool) bool {
+		switch cond.op {
+		case "name":
+			return !negative && cond.name == name
+		case "of":
+			return !negative && slices.Contains(cond.names(names), name)
+		}
+		for _, k := range cond.kids {
+			if asks(k, negative != (cond.op == "not")) {
+				return true
+			}
+		}
+		return false
+	}
+	return slices.ContainsFunc(c.rule.conditions, func(cond *condition) bool { return asks(cond, false) })
 }
 
 // identifier compiles what is under one search identifier.

@@ -50,8 +50,6 @@ func (p *conditionParser) split(s string) error {
 				i++
 			}
 			p.tokens = append(p.tokens, s[start:i])
-		case c == '|':
-			return fmt.Errorf("aggregation with %q is no longer Sigma: write a correlation rule instead", strings.TrimSpace(s[i:]))
 		default:
 			return fmt.Errorf("unexpected %q", []rune(s[i:])[0])
 		}

@@ -18,6 +18,8 @@ type field struct {
 	ref  event.Ref
 	path string // within each object of a list of objects; "" for a plain field
 	doc  event.FieldDoc
+
+	values map[string][]string // see translation
 }
 
 // A test is one question about the values of one field. It is true of an event

@@ -42,11 +42,35 @@ var logSources = func() map[LogSource][]event.Kind {
 	return m
 }()
 
+// A translation is what a foreign name means in events of one kind.
+type translation struct {
+	ours    []string            // the first that the schema has
+	values  map[string][]string // where values have other words, too: theirs in lower case → ours
+	guarded bool                // an event without the field says nothing about it
+	never   string              // why no event has it
+}
+
 // foreign maps a kind and a foreign name to ours.
-var foreign = func() map[[2]string][]string {
-	m := map[[2]string][]string{}
+var foreign = func() map[[2]string]translation {
+	m := map[[2]string]translation{}
 	for _, r := range rows(fieldTable) {
-		m[[2]string{r[0], r[1]}] = strings.Split(r[2], "|")
+		var t translation
+		if why, ok := strings.CutPrefix(r[2], "never: "); ok {
+			t.never = why
+		} else {
+			names, guarded := strings.CutSuffix(r[2], "!")
+			t.ours, t.guarded = strings.Split(names, "|"), guarded
+		}
+		if len(r) > 3 {
+			t.values = map[string][]string{}
+			for pair := range strings.SplitSeq(r[3], ";") {
+				theirs, ours, _ := strings.Cut(pair, "=")
+				for word := range strings.SplitSeq(theirs, ",") {
+					t.values[word] = strings.Split(ours, ",")
+				}
+			}
+		}
+		m[[2]string{r[0], r[1]}] = t
 	}
 	return m
 }()
@@ -74,7 +98,17 @@ func (l LogSource) kinds(known []event.Kind) ([]event.Kind, error) {
 	if l == (LogSource{}) {
 		return nil, fmt.Errorf("want product, category or service, for example product: tocsin, service: dns")
 	}
-	return nil, fmt.Errorf("no event comes from %s: network traffic is known as product: tocsin with the protocol as service, zeek's logs of it, and the categories dns, proxy, webserver, firewall and network_connection", l)
+	if l.Product == "zeek" {
+		var logs []string
+		for k := range logSources {
+			if k.Product == "zeek" {
+				logs = append(logs, k.Service)
+			}
+		}
+		slices.Sort(logs)
+		return nil, fmt.Errorf("no event is made of Zeek's log %q; there are %s", l.Service, strings.Join(logs, ", "))
+	}
+	return nil, fmt.Errorf("no event comes from %s, which is what a device or a host writes about itself and no packet carries; network traffic is product: tocsin with the protocol as service, zeek's and suricata's logs of it, and the categories dns, proxy, webserver, firewall and network_connection", l)
 }
 
 // always stands for what is true of every event.
@@ -97,15 +131,23 @@ func (c *compiler) resolveAny(name string) ([]*field, error) {
 	if f := c.known(name); f != nil {
 		return []*field{f}, nil
 	}
-	var missing string
+	var missing, never string
 	for _, kind := range append(slices.Clone(c.kinds), "*") {
-		for _, choice := range foreign[[2]string{string(kind), name}] {
+		means := foreign[[2]string{string(kind), name}]
+		if never == "" {
+			never = means.never
+		}
+		for _, choice := range means.ours {
 			if choice == always.name {
 				return []*field{always}, nil
 			}
 			var fs []*field
 			for ours := range strings.SplitSeq(choice, "+") {
 				if f := c.known(ours); f != nil {
+					f.values = means.values
+					if means.guarded {
+						c.guards[f.name] = f
+					}
 					fs = append(fs, f)
 				}
 			}
@@ -116,6 +158,9 @@ func (c *compiler) resolveAny(name string) ([]*field, error) {
 				missing = choice
 			}
 		}
+	}
+	if never != "" {
+		return nil, fmt.Errorf("no event carries %s: %s", name, never)
 	}
 	if missing != "" {
 		return nil, fmt.Errorf("no event carries %s, which is our %s", name, missing)

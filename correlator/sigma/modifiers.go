@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -327,8 +328,15 @@ func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
 	fields := []*field{nil}
 	if name != "" {
 		if fields, err = c.resolveAny(name); err != nil {
-			c.errorf(key, path, "%v", err)
+			// A rule asks for the same field again and again.
+			if c.absent = true; !c.missing[name] {
+				c.errorf(key, path, "%v", err)
+			}
+			c.missing[name] = true
 			return nil
+		}
+		if fields[0].values != nil {
+			return c.compileWords(key, v, fields[0], &m, path)
 		}
 		if fields[0] == always {
 			if v.Kind != yaml.ScalarNode || len(words) > 1 || !strings.EqualFold(v.Value, "true") {
@@ -391,6 +399,36 @@ func (c *compiler) compileField(key, v *yaml.Node, path string) *node {
 		n = &node{op: opNot, kids: []*node{n}}
 	}
 	return n
+}
+
+// compileWords makes the node of a field whose values have other words here: a
+// firewall's blocked: false is a connection that was answered.
+func (c *compiler) compileWords(key, v *yaml.Node, f *field, m *modifiers, path string) *node {
+	values := []*yaml.Node{v}
+	if v.Kind == yaml.SequenceNode {
+		values = v.Content
+	}
+	if m.all || m.affix != "" || m.re || m.cidr || m.expand || m.ref || m.compare != "" || m.part != "" || m.exists || len(m.transform) > 0 {
+		c.errorf(key, path, "means our %s, of which only whole values are known: remove the modifier", f.name)
+		return nil
+	}
+	any := &node{op: opOr}
+	for _, x := range values {
+		ours, ok := f.values[strings.ToLower(x.Value)]
+		if !ok {
+			c.errorf(x, path, "means our %s, which has no %s; there are %s", f.name, kindOf(x), strings.Join(slices.Sorted(maps.Keys(f.values)), ", "))
+			return nil
+		}
+		for _, word := range ours {
+			t := &test{field: f, kind: isText, text: literal([]byte(word)).lower()}
+			t.label = t.describe()
+			any.kids = append(any.kids, &node{op: opTest, test: t})
+		}
+	}
+	if m.neq {
+		return &node{op: opNot, kids: []*node{flat(any)}}
+	}
+	return flat(any)
 }
 
 // flat removes a level that has one kid, or the same meaning as its kid.

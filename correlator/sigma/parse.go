@@ -34,6 +34,7 @@ type Rule struct {
 	FalsePositives      []string
 	LogSource           LogSource
 	Correlation         *Correlation  // nil for a rule over single events
+	Filters             []string      // of a filter, the names or ids of the rules that it narrows; nil for a rule
 	Message             string        // tocsin.message
 	GroupBy             []string      // tocsin.group-by
 	Source, Target      string        // tocsin.source, tocsin.target: fields with the addresses
@@ -61,14 +62,14 @@ func (l LogSource) String() string {
 
 // Correlation is the correlation section of a rule.
 type Correlation struct {
-	Type     string
+	Type     string   // one of correlationTypes; value_median is read as a percentile of 50
 	Rules    []string // names or IDs
 	GroupBy  []string
 	Span     time.Duration
 	Aliases  map[string]map[string]string // alias → rule → field
 	Generate bool
 	Field    []string // of the condition
-	Percent  float64  // of value_percentile
+	Percent  float64  // of value_percentile; 0: the share of the value itself, in percent
 	Limits   []Limit
 }
 
@@ -88,6 +89,7 @@ func Parse(file string, data []byte) ([]*Rule, []*Error) {
 	sum := sha256.Sum256(data)
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var rules []*Rule
+	collection := collection{}
 	for {
 		var doc yaml.Node
 		err := dec.Decode(&doc)
@@ -107,9 +109,18 @@ func Parse(file string, data []byte) ([]*Rule, []*Error) {
 			detections: map[string]*yaml.Node{}, lines: map[string]int{}, tocsin: map[string]*yaml.Node{},
 		}}
 		before := len(errs)
-		p.document(doc.Content[0])
-		if len(errs) == before {
-			rules = append(rules, p.rule)
+		root := collection.next(p, doc.Content[0])
+		if root == nil {
+			continue
+		}
+		p.document(root)
+		if len(errs) > before {
+			continue
+		}
+		collection.name(p.rule)
+		rules = append(rules, p.rule)
+		if p.aggregation != nil {
+			rules = append(rules, p.aggregation.correlation(p.rule))
 		}
 	}
 	if len(rules) == 0 && len(errs) == 0 {
@@ -131,8 +142,9 @@ func yamlError(err error) (int, string) {
 }
 
 type ruleParser struct {
-	rule *Rule
-	errs *errorList
+	rule        *Rule
+	errs        *errorList
+	aggregation *aggregation // of Sigma 1, behind a | in the condition
 }
 
 func (p *ruleParser) errorf(n *yaml.Node, key, format string, args ...any) {
@@ -142,7 +154,7 @@ func (p *ruleParser) errorf(n *yaml.Node, key, format string, args ...any) {
 var topKeys = []string{
 	"title", "id", "related", "name", "taxonomy", "status", "description", "license", "author", "references",
 	"reference", "date", "modified", "logsource", "detection", "correlation", "fields", "falsepositives", "level",
-	"tags", "scope", "generate", "tocsin",
+	"tags", "scope", "generate", "filter", "action", "tocsin",
 }
 
 var levels = []string{"informational", "low", "medium", "high", "critical"}
@@ -150,7 +162,7 @@ var statuses = []string{"stable", "test", "experimental", "deprecated", "unsuppo
 
 func (p *ruleParser) document(n *yaml.Node) {
 	r := p.rule
-	var detection, correlation, logsource, generate *yaml.Node
+	var detection, correlation, filter, logsource, generate *yaml.Node
 	p.mapping(n, "", func(key *yaml.Node, v *yaml.Node) {
 		r.lines[key.Value] = key.Line
 		switch k := key.Value; k {
@@ -195,10 +207,8 @@ func (p *ruleParser) document(n *yaml.Node) {
 			generate = v
 		case "tocsin":
 			p.custom(v)
-		case "action":
-			p.errorf(key, k, "rule collections are no longer Sigma: write one document per rule, divided by ---")
 		case "filter":
-			p.errorf(key, k, "filters are not supported: put the exclusion into the rule's condition")
+			filter = v
 		default:
 			p.errorf(key, k, "unknown key%s; Tocsin's own keys belong under tocsin:", didYouMean(k, topKeys))
 		}
@@ -207,6 +217,10 @@ func (p *ruleParser) document(n *yaml.Node) {
 		p.errorf(n, "title", "missing: say in a few words what the rule finds")
 	}
 	switch {
+	case filter != nil && (detection != nil || correlation != nil):
+		p.errorf(filter, "filter", "a filter is a document of its own: put it behind a line of ---")
+	case filter != nil:
+		p.filter(filter)
 	case detection != nil && correlation != nil:
 		p.errorf(n, "correlation", "a rule has either detection or correlation: make two documents of it")
 	case correlation != nil:
@@ -374,6 +388,7 @@ func (p *ruleParser) custom(n *yaml.Node) {
 
 func (p *ruleParser) detection(n *yaml.Node) {
 	r := p.rule
+	var timeframe *yaml.Node
 	p.mapping(n, "detection", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "condition":
@@ -382,15 +397,15 @@ func (p *ruleParser) detection(n *yaml.Node) {
 				list = v.Content
 			}
 			for _, x := range list {
-				c, err := parseCondition(p.text(x, "detection.condition"))
-				if err != nil {
-					p.errorf(x, "detection.condition", "%v", err)
-					continue
+				text := p.text(x, "detection.condition")
+				if before, behind, ok := strings.Cut(text, "|"); ok {
+					text = before
+					p.aggregate(x, behind, len(list))
 				}
-				r.conditions = append(r.conditions, c)
+				p.condition(x, "detection.condition", text)
 			}
 		case "timeframe":
-			p.errorf(k, "detection.timeframe", "aggregation in a condition is no longer Sigma: write a correlation rule with timespan: %s", v.Value)
+			timeframe = v
 		default:
 			r.detections[k.Value] = v
 		}
@@ -401,9 +416,52 @@ func (p *ruleParser) detection(n *yaml.Node) {
 	if len(r.conditions) == 0 && !slices.ContainsFunc(*p.errs, func(e *Error) bool { return e.Key == "detection.condition" }) {
 		p.errorf(n, "detection.condition", "missing: say how the search identifiers are combined, for example condition: selection")
 	}
+	switch a := p.aggregation; {
+	case a == nil && timeframe != nil && len(r.conditions) > 0:
+		p.errorf(timeframe, "detection.timeframe", "nothing is counted: remove it, or write a correlation rule with timespan: %s", timeframe.Value)
+	case a != nil && timeframe == nil:
+		p.errorf(n, "detection.timeframe", "missing: say within which time %s is judged, for example timeframe: 10m", a.text)
+	case a != nil:
+		a.span = p.span(timeframe, "detection.timeframe")
+	}
 }
 
-var correlationTypes = []string{"event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg", "value_percentile"}
+func (p *ruleParser) condition(n *yaml.Node, key, text string) {
+	c, err := parseCondition(text)
+	if err != nil {
+		p.errorf(n, key, "%v", err)
+		return
+	}
+	p.rule.conditions = append(p.rule.conditions, c)
+}
+
+// filter reads the filter section of a filter: which rules it narrows, and the
+// events that they are not to match.
+func (p *ruleParser) filter(n *yaml.Node) {
+	r := p.rule
+	p.mapping(n, "filter", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "rules":
+			r.lines["filter.rules"] = k.Line
+			r.Filters = p.texts(v, "filter.rules")
+		case "condition":
+			p.condition(v, "filter.condition", p.text(v, "filter.condition"))
+		default:
+			r.detections[k.Value] = v
+		}
+	})
+	if len(r.Filters) == 0 {
+		p.errorf(n, "filter.rules", "missing: want the names or ids of the rules that it narrows, or any")
+	}
+	if len(r.detections) == 0 {
+		p.errorf(n, "filter", "no search identifier: add for example selection: with fields and values")
+	}
+	if len(r.conditions) == 0 && !slices.ContainsFunc(*p.errs, func(e *Error) bool { return e.Key == "filter.condition" }) {
+		p.errorf(n, "filter.condition", "missing: say which events the rules are not to match, for example condition: selection")
+	}
+}
+
+var correlationTypes = []string{"event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg", "value_percentile", "value_median"}
 
 func (p *ruleParser) correlation(n *yaml.Node) {
 	c := &Correlation{Aliases: map[string]map[string]string{}}
@@ -462,8 +520,8 @@ func (p *ruleParser) correlation(n *yaml.Node) {
 		p.errorf(n, "correlation.condition.field", "missing: say the field whose values count")
 	case c.Type != "value_count" && len(c.Field) > 1:
 		p.errorf(n, "correlation.condition.field", "%s wants one field", c.Type)
-	case c.Type == "value_percentile" && c.Percent == 0:
-		p.errorf(n, "correlation.condition.percentile", "missing: say which one, for example percentile: 95")
+	case c.Type != "value_percentile" && c.Percent != 0:
+		p.errorf(n, "correlation.condition.percentile", "does not belong to %s", c.Type)
 	case c.Type == "event_count" && len(c.Field) > 0:
 		p.errorf(n, "correlation.condition.field", "event_count counts events: use value_count to count values")
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -35,7 +36,10 @@ type Options struct {
 // goroutines.
 type Set struct {
 	// Rules are those that compiled, with their sources, in the order given.
-	Rules  []*Rule
+	Rules []*Rule
+	// Warnings are about rules that compiled, but do not mean all that they say.
+	Warnings []*Error
+
 	rules  []*compiled // those over single events
 	alerts []*correlator.Rule
 	index  *index
@@ -46,6 +50,7 @@ type Set struct {
 type compiled struct {
 	rule  *Rule
 	tree  *node
+	hash  string // of the rule's text and its filters'
 	kinds []event.Kind
 	out   []*output
 }
@@ -122,24 +127,42 @@ func reason(err error) error {
 func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 	opt.Ruleset = cmp.Or(opt.Ruleset, "sigma")
 	b := &builder{opt: opt, set: &Set{}, named: map[string]*Rule{}, single: map[*Rule]*compiled{}, compilers: map[*Rule]*compiler{}, alerts: map[*Rule]*correlator.Rule{}}
+	rules, filters := apart(rules)
 	b.names(rules)
 	for _, r := range rules {
 		if r.Correlation == nil {
 			b.compileSingle(r)
 		}
 	}
+	for _, f := range filters {
+		b.filter(f, rules)
+	}
 	b.correlations(rules)
 	b.finish(rules)
 	s := b.set
+	s.Warnings = b.warnings.sorted()
 	s.index = newIndex(s.rules)
 	s.pool.New = func() any { return &matcher{set: s, woken: make([]uint32, len(s.rules))} }
 	return s, b.errs.sorted()
+}
+
+// apart divides filters from the rules that they narrow.
+func apart(all []*Rule) (rules, filters []*Rule) {
+	for _, r := range all {
+		if r.Filters != nil {
+			filters = append(filters, r)
+		} else {
+			rules = append(rules, r)
+		}
+	}
+	return rules, filters
 }
 
 type builder struct {
 	opt       Options
 	set       *Set
 	errs      errorList
+	warnings  errorList
 	named     map[string]*Rule // by name and by ID
 	single    map[*Rule]*compiled
 	compilers map[*Rule]*compiler
@@ -151,8 +174,7 @@ type builder struct {
 func (b *builder) names(rules []*Rule) {
 	for _, r := range rules {
 		if r.ID == "" {
-			// The text says which rule it is, as long as it is the same text.
-			r.ID = "sigma-" + r.Hash[:16] + "-" + fmt.Sprint(r.Line)
+			r.ID = generatedID(r)
 		}
 		for _, n := range []string{r.ID, r.Name} {
 			if n == "" {
@@ -176,12 +198,64 @@ func (b *builder) compileSingle(r *Rule) {
 		b.errs.add(r.File, r.lines["logsource"], "logsource", "%v", err)
 		return
 	}
-	c := &compiler{rule: r, schema: b.opt.Schema, kinds: kinds, placeholders: b.opt.Placeholders, errs: &b.errs}
+	c := &compiler{rule: r, schema: b.opt.Schema, kinds: kinds, placeholders: b.opt.Placeholders, errs: &b.errs, warnings: &b.warnings}
 	if tree := c.compile(); tree != nil {
-		b.single[r] = &compiled{rule: r, tree: tree, kinds: kinds}
+		b.single[r] = &compiled{rule: r, tree: tree, kinds: kinds, hash: r.Hash}
 		b.compilers[r] = c
 	}
 }
+
+// filter narrows the rules that a filter names: they are no longer to match
+// what it describes. Where its condition is "not selection", as pySigma has it,
+// rather than "selection", as the specification has it, the same is meant.
+func (b *builder) filter(f *Rule, rules []*Rule) {
+	for _, name := range f.Filters {
+		targets := []*Rule{b.named[name]}
+		if strings.EqualFold(name, "any") {
+			targets = slices.DeleteFunc(slices.Clone(rules), func(r *Rule) bool { return b.single[r] == nil || !f.LogSource.covers(r.LogSource) })
+		}
+		for _, r := range targets {
+			switch {
+			case r == nil:
+				b.errs.add(f.File, f.lines["filter.rules"], "filter.rules", "there is no rule with the name or id %s%s", name, didYouMean(name, b.allNames()))
+			case r.Correlation != nil:
+				b.errs.add(f.File, f.lines["filter.rules"], "filter.rules", "%s is a correlation: name the rules that it counts", name)
+			case !f.LogSource.covers(r.LogSource):
+				b.errs.add(f.File, f.lines["filter.rules"], "filter.rules", "%s is about %s, the filter about %s", name, r.LogSource, f.LogSource)
+			case b.single[r] != nil:
+				b.narrow(b.single[r], f)
+			}
+		}
+	}
+}
+
+func (b *builder) narrow(r *compiled, f *Rule) {
+	before := len(b.errs)
+	c := &compiler{rule: f, schema: b.opt.Schema, kinds: r.kinds, placeholders: b.opt.Placeholders, errs: &b.errs, warnings: &b.warnings}
+	tree := c.compile()
+	if tree == nil {
+		// One mistake is one error, however many rules the filter is for.
+		for _, e := range b.errs[before:] {
+			if slices.ContainsFunc(b.errs[:before], func(x *Error) bool { return *x == *e }) {
+				b.errs = slices.DeleteFunc(b.errs, func(x *Error) bool { return x == e })
+			}
+		}
+		return
+	}
+	if tree.op != opNot {
+		tree = &node{op: opNot, kids: []*node{tree}}
+	}
+	r.tree = flat(&node{op: opAnd, kids: []*node{r.tree, tree}})
+	sum := sha256.Sum256([]byte(r.hash + f.Hash))
+	r.hash = hex.EncodeToString(sum[:])
+}
+
+// covers reports whether a filter for l is about a rule for r.
+func (l LogSource) covers(r LogSource) bool {
+	return (l.Product == "" || l.Product == r.Product) && (l.Category == "" || l.Category == r.Category) && (l.Service == "" || l.Service == r.Service)
+}
+
+func (b *builder) allNames() []string { return slices.Sorted(maps.Keys(b.named)) }
 
 // correlations finds which correlations are in order: all of their rules are
 // there and none needs itself.
@@ -206,12 +280,7 @@ func (b *builder) correlations(rules []*Rule) {
 				b.namedBy[part] = append(b.namedBy[part], r)
 				switch {
 				case part == nil:
-					var names []string
-					for n := range b.named {
-						names = append(names, n)
-					}
-					slices.Sort(names)
-					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "there is no rule with the name or id %s%s", name, didYouMean(name, names))
+					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "there is no rule with the name or id %s%s", name, didYouMean(name, b.allNames()))
 					ok = false
 				case slices.Contains(r.Correlation.Rules[:i], name):
 					b.errs.add(r.File, r.lines["correlation.rules"], "correlation.rules", "%s is given twice", name)
@@ -243,10 +312,18 @@ func (b *builder) correlations(rules []*Rule) {
 		h := sha256.New()
 		h.Write([]byte(r.Hash))
 		for _, name := range r.Correlation.Rules {
-			h.Write([]byte(b.named[name].Hash))
+			h.Write([]byte(b.hash(b.named[name])))
 		}
 		a.Hash = hex.EncodeToString(h.Sum(nil))
 	}
+}
+
+// hash is that of what a rule means: its text, and that of its filters.
+func (b *builder) hash(r *Rule) string {
+	if c := b.single[r]; c != nil {
+		return c.hash
+	}
+	return r.Hash
 }
 
 // quiet reports whether a rule only serves correlations, be they in order or
@@ -422,7 +499,7 @@ var severities = map[string]int{"informational": 10, "low": 30, "": 50, "medium"
 // alertRule makes what stage two knows of a rule.
 func (b *builder) alertRule(r *Rule) *correlator.Rule {
 	a := &correlator.Rule{
-		Rule:     event.Rule{ID: r.ID, Name: r.Title, Ruleset: b.opt.Ruleset, Version: cmp.Or(r.Modified, r.Date), Hash: r.Hash},
+		Rule:     event.Rule{ID: r.ID, Name: r.Title, Ruleset: b.opt.Ruleset, Version: cmp.Or(r.Modified, r.Date), Hash: b.hash(r)},
 		Severity: severities[r.Level],
 		Message:  r.Title + ": {source} → {target}",
 		Bucket:   r.Bucket,
@@ -458,7 +535,12 @@ func (r *Rule) window() *correlator.Window {
 		return window.Sum(what, c.Span, limits)
 	case "value_avg":
 		return window.Average(what, c.Span, limits)
+	case "value_median":
+		return window.Percentile(what, 50, c.Span, limits)
 	case "value_percentile":
+		if c.Percent == 0 {
+			return window.Share(what, c.Span, limits)
+		}
 		return window.Percentile(what, c.Percent, c.Span, limits)
 	case "temporal":
 		if len(limits) == 0 {

@@ -192,6 +192,49 @@ func Percentile(what string, p float64, span time.Duration, limits Limits) *corr
 	})
 }
 
+// Share judges how many percent of the signals' values are the value of the
+// signal that asks: how rare it is.
+func Share(what string, span time.Duration, limits Limits) *correlator.Window {
+	return &correlator.Window{Span: span, Final: true, New: func() correlator.Judge {
+		return &share{what: what, span: span, limits: limits, seen: map[string]int{}}
+	}}
+}
+
+type share struct {
+	what   string
+	span   time.Duration
+	limits Limits
+	seen   map[string]int
+	n      int
+	last   string
+	any    bool // the signal that asks has a value
+}
+
+func (s *share) Add(sig *correlator.Signal) {
+	if s.any = !sig.Value.IsZero(); s.any {
+		s.last = sig.Value.String()
+		s.seen[s.last]++
+		s.n++
+	}
+}
+
+func (s *share) Remove(sig *correlator.Signal) {
+	if sig.Value.IsZero() {
+		return
+	}
+	text := sig.Value.String()
+	if s.seen[text]--; s.seen[text] == 0 {
+		delete(s.seen, text)
+	}
+	s.n--
+}
+
+func (s *share) percent() float64 { return 100 * float64(s.seen[s.last]) / float64(max(s.n, 1)) }
+func (s *share) Holds() bool      { return s.any && s.limits.Hold(s.percent()) }
+func (s *share) Explain() event.Explain {
+	return explain(s.what, fmt.Sprintf("percent of values that are '%s'", s.last), s.limits, s.span, s.percent())
+}
+
 func numbers(what, measure string, span time.Duration, limits Limits, of func(sorted []float64) float64) *correlator.Window {
 	return &correlator.Window{Span: span, Final: true, New: func() correlator.Judge {
 		return &measured{what: what, measure: measure, span: span, limits: limits, of: of}
