@@ -60,11 +60,14 @@ type Technique struct {
 
 // Indicator is what a reputation list says of a value that was seen.
 type Indicator struct {
-	Type       string // ECS threat.indicator.type: ipv4-addr, ipv6-addr, domain-name
-	Value      string // address, prefix or name as listed
-	Provider   string // the list
-	Confidence int    // 0 to 100
-	Reference  string
+	Type        string // ECS threat.indicator.type: ipv4-addr, ipv6-addr, domain-name, url, x509-certificate, software
+	Value       string // address, prefix, name, URL or fingerprint as listed
+	Provider    string // the list; of several, the one that is surest
+	Confidence  int    // 0 to 100, of all lists together
+	Reference   string
+	Description string    // what the list takes it for, such as the name of a family
+	TLP         string    // RED, AMBER+STRICT, AMBER, GREEN, CLEAR; empty if the list does not say
+	Seen        time.Time // when the list saw it last, UTC; zero if it does not say
 }
 
 // Explain is one reason why a rule fired: a predicate and the value it met.
@@ -144,11 +147,14 @@ var alertDocs = []FieldDoc{
 	{"rule.ruleset", Keyword, "Family of the rule.", ClassTechnical},
 	{"rule.version", Keyword, "Revision of the rule.", ClassTechnical},
 	{"threat.framework", Keyword, "MITRE ATT&CK.", ClassTechnical},
-	{"threat.indicator.confidence", Long, "Confidence of the list, 0 to 100.", ClassTechnical},
+	{"threat.indicator.confidence", Long, "Confidence of the lists together at that time, 0 to 100.", ClassTechnical},
+	{"threat.indicator.description", Keyword, "What the list takes it for.", ClassTechnical},
+	{"threat.indicator.last_seen", Date, "When the list saw it last.", ClassTechnical},
+	{"threat.indicator.marking.tlp", Keyword, "TLP 2.0 marking of the list's entry, such as AMBER.", ClassTechnical},
 	{"threat.indicator.name", Keyword, "Value as listed.", ClassTopology},
 	{"threat.indicator.provider", Keyword, "The list.", ClassTechnical},
 	{"threat.indicator.reference", Keyword, "Where the list explains the entry.", ClassTechnical},
-	{"threat.indicator.type", Keyword, "ipv4-addr, ipv6-addr, domain-name.", ClassTechnical},
+	{"threat.indicator.type", Keyword, "ipv4-addr, ipv6-addr, domain-name, url, x509-certificate, or software (a fingerprint of a TLS client).", ClassTechnical},
 	{"threat.tactic.name", Keyword, "ATT&CK tactics.", ClassTechnical},
 	{"threat.technique.id", Keyword, "ATT&CK techniques.", ClassTechnical},
 	{"threat.technique.name", Keyword, "Names of the techniques.", ClassTechnical},
@@ -213,6 +219,11 @@ func (a *Alert) Event() Event {
 		set("threat.indicator.provider", strValue(a.Indicator.Provider))
 		set("threat.indicator.confidence", Int(int64(a.Indicator.Confidence)))
 		set("threat.indicator.reference", strValue(a.Indicator.Reference))
+		set("threat.indicator.description", strValue(a.Indicator.Description))
+		set("threat.indicator.marking.tlp", strValue(a.Indicator.TLP))
+		if !a.Indicator.Seen.IsZero() {
+			set("threat.indicator.last_seen", Time(a.Indicator.Seen))
+		}
 	}
 	var ids, names, tactics []string
 	var objects []Value
@@ -306,7 +317,8 @@ func AlertOf(e *Event) (Alert, error) {
 		Sources: ips("tocsin.alert.source"), Targets: ips("tocsin.alert.target"),
 		Hosts: strs(e.Get("related.hosts")), Users: strs(e.Get("related.user")), Sensors: strs(e.Get("tocsin.alert.sensors")),
 		Indicator: Indicator{Type: str("threat.indicator.type"), Value: str("threat.indicator.name"), Provider: str("threat.indicator.provider"),
-			Confidence: int(num("threat.indicator.confidence")), Reference: str("threat.indicator.reference")},
+			Confidence: int(num("threat.indicator.confidence")), Reference: str("threat.indicator.reference"),
+			Description: str("threat.indicator.description"), TLP: str("threat.indicator.marking.tlp"), Seen: at("threat.indicator.last_seen")},
 		Count: uint64(num("tocsin.alert.count")), First: at("tocsin.alert.first"), Last: at("tocsin.alert.last"),
 		Triage: Triage{Status: str("tocsin.alert.status"), Verdict: str("tocsin.alert.verdict"), Reason: str("tocsin.alert.reason"), By: str("tocsin.alert.by"), At: at("tocsin.alert.judged")},
 	}

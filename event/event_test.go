@@ -144,7 +144,7 @@ func TestAlertRoundTripAndMerge(t *testing.T) {
 		ID: FirstID(at), Rule: Rule{ID: "r", Name: "R", Ruleset: "sigma", Version: "1", Hash: "00"}, Severity: 70, Level: LevelOf(70),
 		Message: "one", Group: "g", Techniques: []Technique{{"T0855", "Unauthorized Command Message", []string{"Impair Process Control"}}},
 		Sources: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Hosts: []string{"h"}, Sensors: []string{"border"},
-		Indicator: Indicator{"ipv4-addr", "192.0.2.0/24", "list", 80, ""},
+		Indicator: Indicator{"ipv4-addr", "192.0.2.0/24", "list", 80, "", "Example bot", "AMBER", time.Unix(1_700_000_000, 0).UTC()},
 		Count:     1, First: at, Last: at, Evidence: []ID{e1}, Explain: []Explain{{"f", "p", "v"}},
 	}
 	b := a
