@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/tocsin/tocsin/correlator"
@@ -43,7 +44,7 @@ func traffic() (es []event.Event) {
 func synthetic(n int) (texts []string) {
 	for i := range n {
 		var log, det string
-		switch i % 5 {
+		switch i % 8 {
 		case 0:
 			log, det = "dns", fmt.Sprintf("s: {dns.question.name|endswith: ['.evil%d.test', '.bad%d.test']}\n  condition: s", i, i)
 		case 1:
@@ -54,6 +55,12 @@ func synthetic(n int) (texts []string) {
 			log, det = "flow", fmt.Sprintf("s: {destination.port: %d, source.ip|cidr: 198.51.100.0/24}\n  condition: s", 2000+i)
 		case 4:
 			log, det = "modbus", fmt.Sprintf("s: {ics.operation: write, ics.objects.address: '%d'}\n  condition: s", 50000+i)
+		case 5:
+			log, det = "flow", fmt.Sprintf("s: {destination.ip|cidr: 203.%d.%d.0/24}\n  condition: s", i/256%256, i%256)
+		case 6:
+			log, det = "flow", fmt.Sprintf("s: {source.bytes|gt: %d, destination.ip|cidr: '2001:db8:%x::/48'}\n  condition: s", 1_000_000+i, i)
+		case 7:
+			log, det = "http", fmt.Sprintf("s: {http.response.status_code|gte: %d}\n  f: {url.domain: own%d.example}\n  condition: s and not f", 600+i, i)
 		}
 		texts = append(texts, fmt.Sprintf("title: r%d\nid: r%d\nlogsource: {product: tocsin, service: %s}\ndetection:\n  %s\n", i, i, log, det))
 	}
@@ -90,7 +97,7 @@ func benchmark(b *testing.B, set *Set) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	for _, n := range []int{100, 1000} {
+	for _, n := range []int{100, 1000, 2000} {
 		b.Run(fmt.Sprintf("synthetic-%d", n), func(b *testing.B) { benchmark(b, mustCompile(b, synthetic(n)...)) })
 	}
 	corpus := os.Getenv("TOCSIN_CORPUS")
@@ -98,11 +105,14 @@ func BenchmarkMatch(b *testing.B) {
 		return
 	}
 	rules, _ := ParseFS(os.DirFS(filepath.Join(corpus, "sigma")))
-	for _, n := range []int{100, 1000} {
+	for _, n := range []int{100, 1000, 2000} {
 		var many []*Rule
 		base, _ := Compile(rules, Options{Schema: testSchema(b)})
 		for i := 0; len(many) < n; i++ {
 			r := *base.Rules[i%len(base.Rules)]
+			if r.Correlation != nil || strings.HasSuffix(r.ID, "-events") {
+				continue
+			}
 			r.ID, r.Name = fmt.Sprintf("%s-%d", r.ID, i), ""
 			many = append(many, &r)
 		}
@@ -112,4 +122,25 @@ func BenchmarkMatch(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("sigmahq-%d", n), func(b *testing.B) { benchmark(b, set) })
 	}
+}
+
+// BenchmarkCompile is what a reload costs: from text to a set that matches.
+func BenchmarkCompile(b *testing.B) {
+	texts := synthetic(2000)
+	schema := testSchema(b)
+	b.Run("synthetic-2000", func(b *testing.B) {
+		for b.Loop() {
+			var rules []*Rule
+			for _, text := range texts {
+				rs, errs := Parse("r.yml", []byte(text))
+				if len(errs) > 0 {
+					b.Fatal(errs[0])
+				}
+				rules = append(rules, rs...)
+			}
+			if _, errs := Compile(rules, Options{Schema: schema}); len(errs) > 0 {
+				b.Fatal(errs[0])
+			}
+		}
+	})
 }

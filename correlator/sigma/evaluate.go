@@ -242,11 +242,8 @@ func (t *test) one(v event.Value, e *event.Event, s *scratch) bool {
 		}
 		return t.re.Match(s.text(v, true))
 	case isInNet:
-		a, ok := v.IP()
-		if !ok {
-			a, ok = parseAddr(v.Str())
-		}
-		return ok && t.net.Contains(a.Unmap())
+		a, ok := addressOf(v)
+		return ok && t.net.Contains(a)
 	case isNumber:
 		n, ok := numberOf(v)
 		return ok && n.compare(t.op, t.num)
@@ -349,6 +346,15 @@ func (s *scratch) text(v event.Value, cased bool) []byte {
 		s.lowOf, s.low = str, appendLower(s.low[:0], str)
 	}
 	return s.low
+}
+
+// addressOf returns an address, or a text that is one.
+func addressOf(v event.Value) (netip.Addr, bool) {
+	a, ok := v.IP()
+	if !ok {
+		a, ok = parseAddr(v.Str())
+	}
+	return a.Unmap().WithZone(""), ok
 }
 
 func parseAddr(s string) (netip.Addr, bool) {

@@ -1,7 +1,12 @@
 package sigma
 
 import (
+	"cmp"
+	"maps"
+	"math"
+	"net/netip"
 	"regexp/syntax"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -9,10 +14,11 @@ import (
 	"github.com/tocsin/tocsin/event"
 )
 
-// The index wakes rules: of each rule it knows a set of literal texts, one of
-// which must be in the event for the rule to match, chosen to be rare. An event
-// is looked at once, however many rules there are; only rules that it wakes are
-// evaluated. Rules without such texts are evaluated for every event of their kind.
+// The index wakes rules: of each rule it knows a set of anchors, one of which
+// must be in the event for the rule to match, chosen to be rare: values, texts in
+// values, prefixes of addresses, bounds of numbers. An event is looked at once,
+// however many rules there are; only rules that it wakes are evaluated. Rules
+// that only say what must not be are evaluated for every event of their kind.
 type index struct {
 	plans map[event.Kind]*plan
 	other *plan // for kinds that no rule names
@@ -36,13 +42,54 @@ type pathIndex struct {
 	path   string
 	exact  map[string][]int32 // by the whole value
 	within *automaton         // by what is in it
+	nets   *netTable          // by the prefix that it is in
+	above  []bound            // by the bounds at or below a number, ascending
+	below  []bound            // by the bounds at or above a number, descending
+	there  []int32            // by any value
 }
 
-// An anchor is a text that wakes a rule.
+// A bound wakes a rule by numbers on one side of it.
+type bound struct {
+	n    float64
+	rule int32
+}
+
+// An anchor is a value, or a part or property of one, that wakes a rule.
 type anchor struct {
 	field *field // nil: any
-	whole bool   // the value is the text, rather than has it
+	kind  anchorKind
 	text  string // in lower case
+	net   netip.Prefix
+	n     float64
+}
+
+type anchorKind uint8
+
+const (
+	hasText   anchorKind = iota // the value has the text in it
+	isWhole                     // … is the text
+	inNet                       // … is an address in the prefix
+	atLeast                     // … is a number, n or more
+	atMost                      // … is a number, n or less
+	isPresent                   // … is there
+)
+
+// A netTable finds prefixes that an address is in: one look-up for each length
+// of prefix that there is.
+type netTable struct {
+	lengths []int // of IPv4 prefixes, and of IPv6 prefixes plus 200
+	rules   map[netip.Prefix][]int32
+}
+
+func (t *netTable) add(p netip.Prefix, rule int32) {
+	n := p.Bits()
+	if p.Addr().Is6() {
+		n += 200
+	}
+	if !slices.Contains(t.lengths, n) {
+		t.lengths = append(t.lengths, n)
+	}
+	t.rules[p] = append(t.rules[p], rule)
 }
 
 // anchors returns texts of which the event must have one for the node to hold,
@@ -90,17 +137,41 @@ func (t *test) anchors() ([]anchor, float64, bool) {
 			case len(text) <= 4: // GET, A, tcp: one of few words
 				cost = 0.2
 			}
-			return []anchor{{t.field, true, text}}, cost, true
+			return []anchor{{field: t.field, kind: isWhole, text: text}}, cost, true
 		}
-		return within(t.field, []string{string(appendLower(nil, string(t.text.longest())))})
+		if as, cost, ok := within(t.field, []string{string(appendLower(nil, string(t.text.longest())))}); ok {
+			return as, cost, true
+		}
 	case isRegexp:
-		re, err := syntax.Parse(t.re.String(), syntax.Perl)
-		if err != nil {
+		if re, err := syntax.Parse(t.re.String(), syntax.Perl); err == nil {
+			if as, cost, ok := within(t.field, required(re.Simplify())); ok {
+				return as, cost, true
+			}
+		}
+	case isInNet:
+		// A network of 2^16 addresses is one of many that events are about.
+		cost := min(0.5, 0.02*math.Exp2(float64(16-min(t.net.Bits(), 16))/4))
+		return []anchor{{field: t.field, kind: inNet, net: t.net}}, cost, true
+	case isNumber:
+		switch a := (anchor{field: t.field, n: t.num.f}); t.op {
+		case "gt", "gte":
+			a.kind = atLeast
+			return []anchor{a}, 0.4, true
+		case "lt", "lte":
+			a.kind = atMost
+			return []anchor{a}, 0.4, true
+		}
+	case isAbsent:
+		return nil, 0, false
+	case isThere:
+		if !t.want {
 			return nil, 0, false
 		}
-		return within(t.field, required(re.Simplify()))
 	}
-	return nil, 0, false
+	if t.field == nil {
+		return nil, 0, false
+	}
+	return []anchor{{field: t.field, kind: isPresent}}, 0.9, true
 }
 
 func within(f *field, texts []string) (as []anchor, cost float64, ok bool) {
@@ -119,7 +190,7 @@ func within(f *field, texts []string) (as []anchor, cost float64, ok bool) {
 			}
 		}
 		cost += max(min(often, 0.5), 1e-4)
-		as = append(as, anchor{f, false, text[:min(len(text), maxAnchor)]})
+		as = append(as, anchor{field: f, text: text[:min(len(text), maxAnchor)]})
 	}
 	return as, cost, len(texts) > 0
 }
@@ -224,23 +295,46 @@ func newPlan(rules []*compiled, kind event.Kind) *plan {
 				}
 			}
 			pi := fi.at(a.field.path)
-			if a.whole {
-				pi.exact[a.text] = append(pi.exact[a.text], int32(i))
-				continue
-			}
-			if sets[pi] == nil {
+			if a.kind == hasText && sets[pi] == nil {
 				sets[pi] = &patternSet{}
 			}
-			sets[pi].add(a.text, int32(i))
+			pi.add(a, int32(i), sets[pi])
 		}
 	}
-	for pi, set := range sets {
-		pi.within = set.automaton()
+	for _, fi := range slices.Concat(p.core, slices.Collect(maps.Values(p.byName))) {
+		for _, pi := range fi.paths {
+			slices.SortFunc(pi.above, func(a, b bound) int { return cmp.Compare(a.n, b.n) })
+			slices.SortFunc(pi.below, func(a, b bound) int { return cmp.Compare(b.n, a.n) })
+			if sets[pi] != nil {
+				pi.within = sets[pi].automaton()
+			}
+		}
 	}
 	if len(keywords.rules) > 0 {
 		p.keywords = keywords.automaton()
 	}
 	return p
+}
+
+// add makes an anchor wake a rule; texts are gathered in set.
+func (pi *pathIndex) add(a anchor, rule int32, set *patternSet) {
+	switch a.kind {
+	case hasText:
+		set.add(a.text, rule)
+	case isWhole:
+		pi.exact[a.text] = append(pi.exact[a.text], rule)
+	case inNet:
+		if pi.nets == nil {
+			pi.nets = &netTable{rules: map[netip.Prefix][]int32{}}
+		}
+		pi.nets.add(a.net, rule)
+	case atLeast:
+		pi.above = append(pi.above, bound{a.n, rule})
+	case atMost:
+		pi.below = append(pi.below, bound{a.n, rule})
+	case isPresent:
+		pi.there = append(pi.there, rule)
+	}
 }
 
 func (fi *fieldIndex) at(path string) *pathIndex {
@@ -317,10 +411,57 @@ func (m *matcher) walk(pi *pathIndex, v event.Value, path string) {
 }
 
 func (m *matcher) leaf(pi *pathIndex, v event.Value) {
+	for _, r := range pi.there {
+		m.call(r)
+	}
+	if pi.nets != nil {
+		m.address(pi.nets, v)
+	}
+	if len(pi.above)+len(pi.below) > 0 {
+		m.number(pi, v)
+	}
+	if len(pi.exact) == 0 && pi.within == nil {
+		return
+	}
 	m.bytes(pi, m.scratch.text(v, false))
 	if i, ok := whole(v); ok {
 		m.scratch.raw = strconv.AppendInt(m.scratch.raw[:0], i, 10)
 		m.bytes(pi, m.scratch.raw)
+	}
+}
+
+func (m *matcher) address(t *netTable, v event.Value) {
+	a, ok := addressOf(v)
+	if !ok {
+		return
+	}
+	for _, n := range t.lengths {
+		if a.Is6() != (n >= 200) {
+			continue
+		}
+		p, _ := a.Prefix(n % 200) // the lengths are those of valid prefixes
+		for _, r := range t.rules[p] {
+			m.call(r)
+		}
+	}
+}
+
+func (m *matcher) number(pi *pathIndex, v event.Value) {
+	n, ok := numberOf(v)
+	if !ok {
+		return
+	}
+	for _, b := range pi.above {
+		if b.n > n.f {
+			break
+		}
+		m.call(b.rule)
+	}
+	for _, b := range pi.below {
+		if b.n < n.f {
+			break
+		}
+		m.call(b.rule)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -169,5 +170,48 @@ func TestWords(t *testing.T) {
 		if n := len(matches(set, e)); n != want {
 			t.Errorf("%s: %d signals, want %d", state, n, want)
 		}
+	}
+}
+
+// TestIndexMissesNothing holds the index to the slow way: a rule that an event
+// matches is woken, whatever its anchors are.
+func TestIndexMissesNothing(t *testing.T) {
+	var texts []string
+	for i, body := range []string{
+		"destination.ip|cidr: 192.0.2.0/25", "destination.ip|cidr: '::/0'", "destination.ip|cidr: 0.0.0.0/0", "destination.ip|cidr: '2001:db8::/32'",
+		"dns.answers.data|cidr: 10.0.0.0/8", "dns.answers.ttl|gt: 5", "dns.answers.ttl|lte: 5", "destination.port|gte: 502", "destination.port|lt: 502.5",
+		"dns.question.name|exists: true", "dns.question.name|exists: false", "dns.question.name|re: '^.{3,}$'", "dns.question.name: '?*'", "dns.question.name: '*'",
+		"dns.question.name|fieldref: url.domain", "user.name: null", "dns.question.name|neq: x", "'@timestamp|hour|gte': 5", "'|re': '[0-9]+'",
+	} {
+		texts = append(texts, fmt.Sprintf("title: r%d\nid: r%d\nlogsource: {product: tocsin}\ndetection: {s: {%s}, condition: s}\n", i, i, body))
+	}
+	set := mustCompile(t, texts...)
+	answers := func(data string, ttl int) event.Field {
+		return event.Field{Name: "dns.answers", Value: event.List(event.Object(str("data", data), num("ttl", ttl)))}
+	}
+	woken := 0
+	for _, e := range []event.Event{
+		at(0, "dns", "192.0.2.1", "192.0.2.2", str("dns.question.name", "a.example"), str("url.domain", "A.example"), answers("10.1.1.1", 5)),
+		at(0, "dns", "192.0.2.1", "192.0.2.200", str("dns.question.name", ""), answers("::ffff:10.1.1.1", 6)),
+		at(0, "flow", "2001:db8::1", "2001:db8::2", str("user.name", "u")),
+		at(0, "flow", "", ""),
+		at(0, "http", "192.0.2.1", "::1", answers("none", 0)),
+	} {
+		got := map[*correlator.Rule]bool{}
+		for _, s := range matches(set, e) {
+			got[s.Rule] = true
+		}
+		for _, r := range set.rules {
+			holds := r.tree.holds(&e, &scratch{})
+			if holds != got[r.out[0].rule] {
+				t.Errorf("%s: %s: holds %v, matched %v", e.AppendJSON(nil), r.rule.Title, holds, !holds)
+			}
+			if holds {
+				woken++
+			}
+		}
+	}
+	if woken < 20 {
+		t.Errorf("only %d matches: the events try too little", woken)
 	}
 }

@@ -66,10 +66,15 @@ func (b *bench) goBenchmarks() error {
 			return []row{{what: "flow table: a packet among 1,000,000 flows", measured: fmt.Sprintf("%.0f ns", many),
 				peer: fmt.Sprintf("among 10,000: %.0f ns", few), ratio: many / few, goal: 1.5, atMost: true, unit: "x"}}
 		}},
-		{"./correlator/sigma", "^BenchmarkMatch$/synthetic-1000$", nil, func(get func(string, string) float64) []row {
+		{"./correlator/sigma", "^Benchmark(Match|Compile)$/^synthetic-", nil, func(get func(string, string) float64) []row {
 			speed := get("BenchmarkMatch/synthetic-1000", "events/s")
 			return []row{{what: "Sigma, 1,000 rules for network events", measured: fmt.Sprintf("%.0f events/s, %.0f allocations", speed, get("BenchmarkMatch/synthetic-1000", "allocs/op")),
-				ratio: speed / 1000, goal: 250, unit: "k/s"}}
+				ratio: speed / 1000, goal: 250, unit: "k/s"},
+				{what: "Sigma, 2,000 rules", measured: fmt.Sprintf("%.0f ns an event", get("BenchmarkMatch/synthetic-2000", "ns/op")),
+					peer:  fmt.Sprintf("100 rules: %.0f ns", get("BenchmarkMatch/synthetic-100", "ns/op")),
+					ratio: get("BenchmarkMatch/synthetic-2000", "ns/op") / get("BenchmarkMatch/synthetic-100", "ns/op"), goal: 2, atMost: true, unit: "x"},
+				atMost("Sigma, 2,000 rules: from text to matching", "", get("BenchmarkCompile/synthetic-2000", "ns/op")/1e6, 1000, " ms"),
+			}
 		}},
 		{"./correlator/intel", "^BenchmarkLookup$", nil, func(get func(string, string) float64) []row {
 			return []row{
