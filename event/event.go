@@ -17,8 +17,9 @@ import (
 // Event is one observation: a finished flow, a transaction of a protocol, or
 // a report of a sensor about itself.
 //
-// An Event passed to a callback is borrowed: neither it nor its Fields may be
-// kept after the callback returns. Use Clone to keep one.
+// An Event passed to a callback is borrowed: neither it nor its Fields, nor
+// anything that these refer to, texts included, may be kept after the callback
+// returns. Use Clone to keep one.
 type Event struct {
 	ID     ID
 	Time   time.Time // UTC; of a flow its last packet, of a transaction its first
@@ -40,13 +41,6 @@ const (
 	KindLedger Kind = "ledger" // one minute of a sensor's accounts
 	KindAlert  Kind = "alert"  // see Alert
 )
-
-// Clone returns a copy of e that shares no slice with it.
-func (e *Event) Clone() Event {
-	c := *e
-	c.Fields = append([]Field(nil), e.Fields...)
-	return c
-}
 
 // Place is where e stands in the order of time: its ID, with the milliseconds
 // of its Time. Of an event that is the ID. Of an alert it is not: an alert's ID

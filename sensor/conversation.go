@@ -362,7 +362,8 @@ func (sh *shard) call(c *conversation, dir proto.Dir, b []byte, now time.Time) (
 			cause = panicked
 		}
 	}()
-	n, err := c.parser.Parse(dir, b, now, sh.emit)
+	sh.out.Arena = &sh.w.made.arena
+	n, err := c.parser.Parse(dir, b, now, sh.out)
 	if err != nil {
 		cause = err.Error()
 	}
@@ -376,7 +377,8 @@ func (sh *shard) gap(c *conversation, dir proto.Dir, n int) {
 
 func (sh *shard) end(c *conversation) {
 	defer sh.rescue(c)
-	c.parser.End(sh.emit)
+	sh.out.Arena = &sh.w.made.arena
+	c.parser.End(sh.out)
 }
 
 func (sh *shard) rescue(c *conversation) {

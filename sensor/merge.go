@@ -28,13 +28,15 @@ type batch struct {
 	events  []event.Event
 	orders  []uint64 // of events; rising
 	fields  []event.Field
+	arena   event.Arena // of what the fields of parsers' events refer to
 	minutes []minute
 }
 
 func (b *batch) reset() {
 	clear(b.events)
 	clear(b.fields)
-	*b = batch{events: b.events[:0], orders: b.orders[:0], fields: b.fields[:0], minutes: b.minutes[:0]}
+	b.arena.Reset()
+	*b = batch{events: b.events[:0], orders: b.orders[:0], fields: b.fields[:0], arena: b.arena, minutes: b.minutes[:0]}
 }
 
 // merger puts the batches of workers into one sequence.

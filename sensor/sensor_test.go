@@ -181,7 +181,7 @@ var shout = proto.Protocol{
 
 type shouting struct{ gaps int }
 
-func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (int, error) {
+func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (int, error) {
 	n := 0
 	for {
 		i := bytes.IndexByte(b[n:], '\n')
@@ -199,14 +199,14 @@ func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit
 		case "BUG":
 			panic("a bug")
 		}
-		emit(now, []event.Field{
-			{Name: "shout.text", Value: event.Text(line)}, {Name: "shout.dir", Value: event.Uint(uint64(dir))}, {Name: "shout.gaps", Value: event.Uint(uint64(p.gaps))},
+		out.Emit(now, []event.Field{
+			{Name: "shout.text", Value: out.Text(line)}, {Name: "shout.dir", Value: event.Uint(uint64(dir))}, {Name: "shout.gaps", Value: event.Uint(uint64(p.gaps))},
 		})
 	}
 }
 func (p *shouting) Gap(_ proto.Dir, n int) { p.gaps += n }
-func (p *shouting) End(emit proto.Emit) {
-	emit(epoch, []event.Field{{Name: "shout.text", Value: event.Str("end")}})
+func (p *shouting) End(out *proto.Out) {
+	out.Emit(epoch, []event.Field{{Name: "shout.text", Value: event.Str("end")}})
 }
 
 // listen runs a sensor and returns its events as JSON lines.

@@ -30,7 +30,7 @@ type shard struct {
 	// Of the conversation at hand, for emit.
 	talk   *conversation
 	record *flow.Record
-	emit   func(at time.Time, fields []event.Field)
+	out    *proto.Out
 }
 
 func newShard(w *worker, number int) *shard {
@@ -45,7 +45,7 @@ func newShard(w *worker, number int) *shard {
 	sh.flows = flow.New(fc, sh.ended)
 	sh.budget = stream.Budget{PerHalf: cfg.StreamBytes, Total: cfg.StreamTotal / Shards}
 	sh.arps = arps{sh: sh, seen: map[arpKey]*arpState{}}
-	sh.emit = sh.transaction
+	sh.out = proto.NewOut(nil, sh.transaction)
 	return sh
 }
 
@@ -162,6 +162,7 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	}
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(&e, r, uint64(r.Reports))
+	w.relieve()
 	if why != flow.Active && c != nil {
 		sh.forget(c, r)
 	}
@@ -247,7 +248,7 @@ func (sh *shard) publish(e *event.Event, r *flow.Record, ordinal uint64) {
 	sh.w.emit(e, r.Iface())
 }
 
-// transaction is what parsers are given as emit.
+// transaction takes an event of a parser.
 func (sh *shard) transaction(at time.Time, fields []event.Field) {
 	c, r := sh.talk, sh.record
 	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: sh.tunnelFields(c, r, fields)}

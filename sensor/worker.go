@@ -315,8 +315,8 @@ func (w *worker) lostFragments(end bool) uint64 {
 	return n
 }
 
-// emit adds an event to the batch. Fields are borrowed. When very many flows end
-// at once the batch goes in the middle of that, and there is more at its order.
+// emit adds an event to the batch. Its fields are borrowed; what they refer to
+// is in the batch's arena, or does not change.
 func (w *worker) emit(e *event.Event, iface int) {
 	b := w.made
 	if n := len(e.Fields); n > 0 {
@@ -327,8 +327,13 @@ func (w *worker) emit(e *event.Event, iface int) {
 	b.events = append(b.events, *e)
 	b.orders = append(b.orders, w.order)
 	w.account(iface)[countEvents]++
-	if len(b.events) >= 2*batchEvents && !w.flush(false) {
-		b.reset() // nobody wants them any more
+}
+
+// relieve lets the batch go in the middle of very many flows that end at once;
+// there is more at its order then.
+func (w *worker) relieve() {
+	if len(w.made.events) >= 2*batchEvents && !w.flush(false) {
+		w.made.reset() // nobody wants them any more
 	}
 }
 

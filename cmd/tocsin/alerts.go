@@ -97,7 +97,12 @@ type detect struct {
 
 // Publish implements sensor.Sink.
 func (d *detect) Publish(ctx context.Context, batch []event.Event) error {
-	alerts, err := d.c.Process(ctx, batch)
+	// A correlator remembers texts of events.
+	kept := make([]event.Event, len(batch))
+	for i := range batch {
+		kept[i] = batch[i].Clone()
+	}
+	alerts, err := d.c.Process(ctx, kept)
 	d.found.add(alerts)
 	return err
 }

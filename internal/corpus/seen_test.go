@@ -72,7 +72,8 @@ type seen struct {
 // Publish takes note of a batch; see sensor.Sink.
 func (s *seen) Publish(_ context.Context, batch []event.Event) error {
 	for i := range batch {
-		s.note(&batch[i])
+		e := batch[i].Clone() // its texts are kept
+		s.note(&e)
 	}
 	return nil
 }

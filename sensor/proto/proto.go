@@ -67,11 +67,26 @@ const MaxProbe = 2048
 // waiting for more. A parser that wants larger messages consumes them in parts.
 const MaxPending = 64 << 10
 
-// Emit takes one event of a parser: its time, and its fields. Time is that of
-// the transaction's first packet. The fields are borrowed: the caller may use
-// the slice again after Emit returns. Values are kept, so text made from the
-// wire must be copied, as event.Text does.
-type Emit func(at time.Time, fields []event.Field)
+// Out is where a parser's events go, and where the memory comes from that they
+// refer to: what its Arena gives may be in events that are emitted before
+// Parse or End returns, and is not kept beyond that. What a parser remembers
+// between calls is its own.
+type Out struct {
+	*event.Arena
+	emit func(at time.Time, fields []event.Field)
+}
+
+// NewOut returns an Out whose events go to emit, which may keep neither the
+// slice nor, beyond the next reset of the arena, what the fields refer to.
+func NewOut(a *event.Arena, emit func(at time.Time, fields []event.Field)) *Out {
+	return &Out{a, emit}
+}
+
+// Emit takes one event: its time, and its fields. Time is that of the
+// transaction's first packet. The slice of fields is borrowed: the parser may
+// use it again after Emit returns. What the fields refer to is either in the
+// Arena or never changes.
+func (o *Out) Emit(at time.Time, fields []event.Field) { o.emit(at, fields) }
 
 // Parser turns the bytes of one flow into events. It is called by one
 // goroutine. Whatever a hostile peer can make it remember has a named maximum.
@@ -83,10 +98,10 @@ type Parser interface {
 	// capture time of the packet that completed b. b is valid until Parse
 	// returns. An error means that the bytes are not what they should be: the
 	// flow is not parsed further, and the error's text is counted as cause.
-	Parse(dir Dir, b []byte, now time.Time, emit Emit) (n int, err error)
+	Parse(dir Dir, b []byte, now time.Time, out *Out) (n int, err error)
 	// Gap says that n bytes of a direction were never seen; what Parse gets
 	// next comes after them, and what it had left unconsumed is gone.
 	Gap(dir Dir, n int)
 	// End says that the flow is over: emit what still waits for an answer.
-	End(emit Emit)
+	End(out *Out)
 }

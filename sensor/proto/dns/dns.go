@@ -59,8 +59,8 @@ type datagrams struct {
 
 // Parse implements proto.Parser. A datagram that is no DNS message is passed
 // over: one forged datagram must not blind the sensor to the rest of the flow.
-func (d *datagrams) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (int, error) {
-	d.message(dir, b, now, emit)
+func (d *datagrams) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (int, error) {
+	d.message(dir, b, now, out)
 	return len(b), nil
 }
 
@@ -85,7 +85,7 @@ type side struct {
 var errLength = errors.New("dns: message length below the 12 bytes of a header")
 
 // Parse implements proto.Parser.
-func (s *stream) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (s *stream) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	sd := &s.sides[dir]
 	for {
 		switch rest := b[n:]; {
@@ -123,7 +123,7 @@ func (s *stream) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			sd.left = len(rest)
 			return n, nil
 		default:
-			s.message(dir, rest[:sd.need], now, emit)
+			s.message(dir, rest[:sd.need], now, out)
 			n += sd.need
 			sd.need, sd.left, sd.seen = 0, 0, true
 		}

@@ -94,24 +94,24 @@ func TestPointerChain(t *testing.T) {
 func TestManyWaiting(t *testing.T) {
 	p := Protocol.New()
 	var ids []string
-	emit := func(_ time.Time, fields []event.Field) {
+	out := proto.NewOut(new(event.Arena), func(_ time.Time, fields []event.Field) {
 		e := event.Event{Fields: fields}
 		ids = append(ids, e.Get("dns.id").Str())
 		if answered, _ := e.Get("tocsin.dns.answered").Bool(); answered {
 			t.Error("answered")
 		}
-	}
+	})
 	now := time.Unix(1700000000, 0)
 	for i := range maxWaiting + 3 {
 		q := fmt.Sprintf("\x00%c\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01", i)
-		if _, err := p.Parse(proto.Orig, []byte(q), now.Add(time.Duration(i)*time.Millisecond), emit); err != nil {
+		if _, err := p.Parse(proto.Orig, []byte(q), now.Add(time.Duration(i)*time.Millisecond), out); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := strings.Join(ids, " "); got != "0 1 2" {
 		t.Errorf("reported %s, want the oldest three", got)
 	}
-	p.End(emit)
+	p.End(out)
 	if len(ids) != maxWaiting+3 {
 		t.Errorf("%d events for %d questions", len(ids), maxWaiting+3)
 	}
@@ -146,10 +146,10 @@ func TestLongestMessage(t *testing.T) {
 	if n, err = p.Parse(proto.Orig, msg[n:], time.Unix(0, 0), nil); n != 65535 || err != nil {
 		t.Fatalf("used %d, %v", n, err)
 	}
-	p.End(func(_ time.Time, fields []event.Field) {
+	p.End(proto.NewOut(new(event.Arena), func(_ time.Time, fields []event.Field) {
 		e := event.Event{Fields: fields}
 		anomaly = e.Get("tocsin.protocol.anomaly").String()
-	})
+	}))
 	if anomaly != `["trailing_bytes"]` {
 		t.Errorf("anomaly %s", anomaly)
 	}

@@ -65,11 +65,11 @@ type scratch struct {
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // message takes one message; what is no message is passed over.
-func (t *transactions) message(dir proto.Dir, msg []byte, now time.Time, emit proto.Emit) {
+func (t *transactions) message(dir proto.Dir, msg []byte, now time.Time, out *proto.Out) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	for len(t.waiting) > 0 && now.Sub(t.waiting[0].at) >= answerWait {
-		t.unanswered(s, emit)
+		t.unanswered(s, out)
 	}
 	if len(msg) < headerLen {
 		return
@@ -82,7 +82,7 @@ func (t *transactions) message(dir proto.Dir, msg []byte, now time.Time, emit pr
 		q.records(msg, off, s)
 	}
 	if q.header.response() {
-		t.answer(&q, msg, now, s, emit)
+		t.answer(&q, msg, now, s, out)
 		return
 	}
 	for i := range t.waiting {
@@ -92,7 +92,7 @@ func (t *transactions) message(dir proto.Dir, msg []byte, now time.Time, emit pr
 		}
 	}
 	if len(t.waiting) == maxWaiting {
-		t.unanswered(s, emit)
+		t.unanswered(s, out)
 	}
 	q.name = string(s.name)
 	t.waiting = append(t.waiting, q)
@@ -173,7 +173,7 @@ func parseOPT(msg []byte, r record) edns {
 }
 
 // answer emits the event of answer a, joined with its question if that waits.
-func (t *transactions) answer(a *query, msg []byte, now time.Time, s *scratch, emit proto.Emit) {
+func (t *transactions) answer(a *query, msg []byte, now time.Time, s *scratch, out *proto.Out) {
 	i := slices.IndexFunc(t.waiting, func(w query) bool {
 		if w.dir == a.dir {
 			return false
@@ -190,30 +190,30 @@ func (t *transactions) answer(a *query, msg []byte, now time.Time, s *scratch, e
 		if q.header.id != 0 || q.header.counts[0] != 0 {
 			q.anomalies |= unmatched
 		}
-		q.emit(a, msg, now, s, emit)
+		q.emit(a, msg, now, s, out)
 		return
 	}
-	t.waiting[i].emit(a, msg, now, s, emit)
+	t.waiting[i].emit(a, msg, now, s, out)
 	t.waiting = slices.Delete(t.waiting, i, i+1)
 }
 
 // unanswered emits the oldest question without an answer.
-func (t *transactions) unanswered(s *scratch, emit proto.Emit) {
-	t.waiting[0].emit(nil, nil, time.Time{}, s, emit)
+func (t *transactions) unanswered(s *scratch, out *proto.Out) {
+	t.waiting[0].emit(nil, nil, time.Time{}, s, out)
 	t.waiting = slices.Delete(t.waiting, 0, 1)
 }
 
 // End implements proto.Parser.
-func (t *transactions) End(emit proto.Emit) {
+func (t *transactions) End(out *proto.Out) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	for len(t.waiting) > 0 {
-		t.unanswered(s, emit)
+		t.unanswered(s, out)
 	}
 }
 
 // emit makes the event of q and its answer a, nil if there is none.
-func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, emit proto.Emit) {
+func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, out *proto.Out) {
 	s.fields = s.fields[:0]
 	add := func(name string, v event.Value) {
 		s.fields = append(s.fields, event.Field{Name: name, Value: v})
@@ -278,7 +278,7 @@ func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, emit proto
 		}
 		add("tocsin.protocol.anomaly", event.List(names...))
 	}
-	emit(q.at, s.fields)
+	out.Emit(q.at, s.fields)
 	clear(s.fields) // keep no event's values alive
 }
 

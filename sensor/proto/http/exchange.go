@@ -311,7 +311,7 @@ func (x *exchange) forward(b []byte) {
 var fieldBuffers = sync.Pool{New: func() any { return new([]event.Field) }}
 
 // emit makes the event of the exchange.
-func (x *exchange) emit(emit proto.Emit) {
+func (x *exchange) emit(out *proto.Out) {
 	buf := fieldBuffers.Get().(*[]event.Field)
 	fields := (*buf)[:0]
 	add := func(name string, v event.Value) { fields = append(fields, event.Field{Name: name, Value: v}) }
@@ -380,7 +380,7 @@ func (x *exchange) emit(emit proto.Emit) {
 		}
 		add("tocsin.protocol.anomaly", event.List(names...))
 	}
-	emit(x.at, fields)
+	out.Emit(x.at, fields)
 	clear(fields) // keep no event's values alive
 	*buf = fields
 	fieldBuffers.Put(buf)

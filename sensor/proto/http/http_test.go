@@ -43,12 +43,12 @@ func TestProtocol(t *testing.T) { prototest.Test(t, Protocol, cases(t)...) }
 func FuzzParser(f *testing.F) { prototest.Fuzz(f, Protocol, cases(f)...) }
 
 // collect returns an Emit and the events that it was given.
-func collect() (*[]event.Event, proto.Emit) {
+func collect() (*[]event.Event, *proto.Out) {
 	events := new([]event.Event)
-	return events, func(at time.Time, fields []event.Field) {
+	return events, proto.NewOut(new(event.Arena), func(at time.Time, fields []event.Field) {
 		e := event.Event{Time: at, Fields: fields}
 		*events = append(*events, e.Clone())
-	}
+	})
 }
 
 func TestSecretsStayOut(t *testing.T) {
@@ -105,7 +105,7 @@ func TestSplitHost(t *testing.T) {
 
 // Lines and URLs beyond what is kept are cut, said to be, and cost only themselves.
 func TestLong(t *testing.T) {
-	events, emit := collect()
+	events, out := collect()
 	p := Protocol.New()
 	req := "GET /" + strings.Repeat("a", 50_000) + " HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("b", 50_000) + "\r\nUser-Agent: u\r\n\r\n"
 	if v := Protocol.Probe(proto.Orig, []byte(req[:proto.MaxProbe])); v != proto.Yes {
@@ -115,7 +115,7 @@ func TestLong(t *testing.T) {
 	for part := range strings.SplitSeq(req+"GET /next HTTP/1.1\r\n\r\n", "a") {
 		pending = append(pending, part...)
 		pending = append(pending, 'a')
-		n, err := p.Parse(proto.Orig, pending, time.Unix(0, 0), emit)
+		n, err := p.Parse(proto.Orig, pending, time.Unix(0, 0), out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestLong(t *testing.T) {
 			t.Fatalf("%d bytes wait", len(pending))
 		}
 	}
-	p.End(emit)
+	p.End(out)
 	if len(*events) != 2 {
 		t.Fatalf("%d events", len(*events))
 	}
@@ -144,11 +144,11 @@ func TestLong(t *testing.T) {
 
 // Bytes lost within a body are accounted for, and what follows is found.
 func TestGapInBody(t *testing.T) {
-	events, emit := collect()
+	events, out := collect()
 	p := Protocol.New()
 	feed := func(dir proto.Dir, s string) {
 		t.Helper()
-		if n, err := p.Parse(dir, []byte(s), time.Unix(0, 0), emit); n != len(s) || err != nil {
+		if n, err := p.Parse(dir, []byte(s), time.Unix(0, 0), out); n != len(s) || err != nil {
 			t.Fatalf("used %d of %q, %v", n, s, err)
 		}
 	}
@@ -172,11 +172,11 @@ func TestGapInBody(t *testing.T) {
 // The oldest of too many requests makes way, and its response is not taken
 // for that of another.
 func TestManyWaiting(t *testing.T) {
-	events, emit := collect()
+	events, out := collect()
 	p := Protocol.New()
 	for i := range maxWaiting + 2 {
 		r := fmt.Sprintf("GET /%d HTTP/1.1\r\n\r\n", i)
-		if _, err := p.Parse(proto.Orig, []byte(r), time.Unix(int64(i), 0), emit); err != nil {
+		if _, err := p.Parse(proto.Orig, []byte(r), time.Unix(int64(i), 0), out); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,11 +185,11 @@ func TestManyWaiting(t *testing.T) {
 	}
 	for i := range maxWaiting + 2 {
 		r := fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", 200+i)
-		if _, err := p.Parse(proto.Resp, []byte(r), time.Unix(100, 0), emit); err != nil {
+		if _, err := p.Parse(proto.Resp, []byte(r), time.Unix(100, 0), out); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.End(emit)
+	p.End(out)
 	if len(*events) != maxWaiting+4 {
 		t.Fatalf("%d events", len(*events))
 	}
@@ -206,7 +206,7 @@ type tap struct {
 	mu     *sync.Mutex
 	parser proto.Parser
 	rest   [2][]byte
-	emit   proto.Emit
+	out    *proto.Out
 	t      testing.TB
 }
 
@@ -214,7 +214,7 @@ func (c *tap) feed(dir proto.Dir, b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rest[dir] = append(c.rest[dir], b...)
-	n, err := c.parser.Parse(dir, c.rest[dir], time.Now(), c.emit)
+	n, err := c.parser.Parse(dir, c.rest[dir], time.Now(), c.out)
 	if err != nil {
 		c.t.Error(err)
 	}
@@ -248,14 +248,14 @@ func TestAgainstNetHTTP(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	events, emit := collect()
+	events, out := collect()
 	var mu sync.Mutex
 	transport := &http.Transport{
 		MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			var d net.Dialer
 			c, err := d.DialContext(ctx, network, addr)
-			return &tap{Conn: c, mu: &mu, parser: Protocol.New(), emit: emit, t: t}, err
+			return &tap{Conn: c, mu: &mu, parser: Protocol.New(), out: out, t: t}, err
 		},
 	}
 	defer transport.CloseIdleConnections()

@@ -70,9 +70,9 @@ type parser struct {
 }
 
 // Parse implements proto.Parser.
-func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	s := &p.sides[dir]
-	p.flush(emit) // what a gap brought to its end
+	p.flush(out) // what a gap brought to its end
 	for n < len(b) {
 		if p.tunnel {
 			return len(b), nil
@@ -90,7 +90,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			if s.state == chunkData {
 				s.state = chunkEnd
 			} else {
-				p.finish(dir, emit)
+				p.finish(dir, out)
 			}
 			continue
 		case untilEnd:
@@ -111,7 +111,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			k := min(len(rest), len(httpVersion))
 			if !bytes.Equal(rest[:k], httpVersion[:k]) {
 				s.role, s.begun = responses, now
-				p.startResponse(s, statusLine{}, emit)
+				p.startResponse(s, statusLine{}, out)
 				s.state, s.begun = untilEnd, time.Time{}
 				continue
 			}
@@ -130,7 +130,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		if line == nil { // the rest of an overlong line
 			continue
 		}
-		if err := p.takeLine(dir, line, whole, now, emit); err != nil {
+		if err := p.takeLine(dir, line, whole, now, out); err != nil {
 			return n, err
 		}
 	}
@@ -171,7 +171,7 @@ func (s *side) line(b []byte) (line []byte, next int, whole bool) {
 }
 
 // takeLine takes a line of a head, a chunk's size or a trailer.
-func (p *parser) takeLine(dir proto.Dir, line []byte, whole bool, now time.Time, emit proto.Emit) error {
+func (p *parser) takeLine(dir proto.Dir, line []byte, whole bool, now time.Time, out *proto.Out) error {
 	s := &p.sides[dir]
 	if !whole && s.x != nil {
 		s.x.anomalies |= longLine
@@ -182,10 +182,10 @@ func (p *parser) takeLine(dir proto.Dir, line []byte, whole bool, now time.Time,
 			s.begun = time.Time{}
 			return nil
 		}
-		return p.start(dir, line, whole, emit)
+		return p.start(dir, line, whole, out)
 	case headers:
 		if len(line) == 0 {
-			p.headDone(dir, emit)
+			p.headDone(dir, out)
 			return nil
 		}
 		s.header(line)
@@ -194,7 +194,7 @@ func (p *parser) takeLine(dir proto.Dir, line []byte, whole bool, now time.Time,
 		switch {
 		case !ok:
 			s.x.anomalies |= badChunk
-			p.lose(dir, emit)
+			p.lose(dir, out)
 		case size == 0:
 			s.state = trailers
 		default:
@@ -204,18 +204,18 @@ func (p *parser) takeLine(dir proto.Dir, line []byte, whole bool, now time.Time,
 		s.state = chunkSize
 		if len(line) != 0 {
 			s.x.anomalies |= badChunk
-			p.lose(dir, emit)
+			p.lose(dir, out)
 		}
 	case trailers:
 		if len(line) == 0 {
-			p.finish(dir, emit)
+			p.finish(dir, out)
 		}
 	}
 	return nil
 }
 
 // start begins a message.
-func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) error {
+func (p *parser) start(dir proto.Dir, line []byte, whole bool, out *proto.Out) error {
 	s := &p.sides[dir]
 	var is role
 	status, ok := parseStatusLine(line)
@@ -241,7 +241,7 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 		if s.role == unknown {
 			return errNotHTTP
 		}
-		p.lose(dir, emit)
+		p.lose(dir, out)
 		return nil
 	}
 	if p.sides[dir.Flip()].role == is {
@@ -249,9 +249,9 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 	}
 	s.role, s.state, s.framing = is, headers, framing{}
 	if is == requests {
-		p.startRequest(s, request, emit)
+		p.startRequest(s, request, out)
 	} else {
-		p.startResponse(s, status, emit)
+		p.startResponse(s, status, out)
 	}
 	if !whole {
 		s.x.anomalies |= longLine
@@ -264,12 +264,12 @@ func (p *parser) start(dir proto.Dir, line []byte, whole bool, emit proto.Emit) 
 	return nil
 }
 
-func (p *parser) startRequest(s *side, r requestLine, emit proto.Emit) {
+func (p *parser) startRequest(s *side, r requestLine, out *proto.Out) {
 	if len(p.waiting) == maxWaiting {
 		if !p.waiting[0].answered {
 			p.skipped++
 		}
-		p.giveUp(emit)
+		p.giveUp(out)
 	}
 	x := p.exchange()
 	x.at = s.begun
@@ -279,14 +279,14 @@ func (p *parser) startRequest(s *side, r requestLine, emit proto.Emit) {
 	s.x = x
 }
 
-func (p *parser) startResponse(s *side, l statusLine, emit proto.Emit) {
+func (p *parser) startResponse(s *side, l statusLine, out *proto.Out) {
 	if s.x == nil { // else an interim response was before it
 		if p.unsure {
 			// How many responses were lost nobody knows. Few clients send
 			// requests ahead, so the last one is the one that is answered.
 			for len(p.waiting) > 1 {
 				p.waiting[0].anomalies |= gap
-				p.giveUp(emit)
+				p.giveUp(out)
 			}
 			p.unsure, p.skipped = false, 0
 		}
@@ -308,7 +308,7 @@ func (p *parser) startResponse(s *side, l statusLine, emit proto.Emit) {
 }
 
 // headDone decides how long the body is (RFC 9112 section 6.3).
-func (p *parser) headDone(dir proto.Dir, emit proto.Emit) {
+func (p *parser) headDone(dir proto.Dir, out *proto.Out) {
 	s, x := &p.sides[dir], p.sides[dir].x
 	if s.framing.hasLength && s.framing.hasCoding {
 		x.anomalies |= conflictingLength
@@ -317,7 +317,7 @@ func (p *parser) headDone(dir proto.Dir, emit proto.Emit) {
 		switch {
 		case x.status == 101 || x.connect && x.status/100 == 2:
 			p.tunnel = true
-			p.End(emit)
+			p.End(out)
 			return
 		case x.status/100 == 1: // interim: the final one follows
 			s.state = startLine
@@ -327,7 +327,7 @@ func (p *parser) headDone(dir proto.Dir, emit proto.Emit) {
 			other.state = lost // refused, so requests go on
 		}
 		if x.head || x.status == 204 || x.status == 304 {
-			p.finish(dir, emit)
+			p.finish(dir, out)
 			return
 		}
 	}
@@ -337,14 +337,14 @@ func (p *parser) headDone(dir proto.Dir, emit proto.Emit) {
 	case s.framing.hasLength && s.framing.length > 0:
 		s.state, s.left = body, uint64(s.framing.length)
 	case s.framing.hasLength || s.role == requests:
-		p.finish(dir, emit)
+		p.finish(dir, out)
 	default:
 		s.state = untilEnd
 	}
 }
 
 // finish ends the message of a direction.
-func (p *parser) finish(dir proto.Dir, emit proto.Emit) {
+func (p *parser) finish(dir proto.Dir, out *proto.Out) {
 	s, x := &p.sides[dir], p.sides[dir].x
 	s.state, s.x = startLine, nil
 	if x == nil {
@@ -358,25 +358,25 @@ func (p *parser) finish(dir proto.Dir, emit proto.Emit) {
 	} else {
 		x.answeredDone = true
 	}
-	p.flush(emit)
+	p.flush(out)
 }
 
 // flush emits the exchanges that are whole, in their order.
-func (p *parser) flush(emit proto.Emit) {
+func (p *parser) flush(out *proto.Out) {
 	for len(p.waiting) > 0 {
 		x := p.waiting[0]
 		if !x.answeredDone || x.asked && !x.askedDone {
 			return
 		}
-		p.giveUp(emit)
+		p.giveUp(out)
 	}
 }
 
 // giveUp emits the oldest exchange as it is.
-func (p *parser) giveUp(emit proto.Emit) {
+func (p *parser) giveUp(out *proto.Out) {
 	x := p.waiting[0]
 	p.waiting = slices.Delete(p.waiting, 0, 1)
-	x.emit(emit)
+	x.emit(out)
 	// A message of it may be still under way; what it adds is not told any more.
 	if p.sides[0].x != x && p.sides[1].x != x {
 		*x = exchange{}
@@ -393,12 +393,12 @@ func (p *parser) exchange() *exchange {
 }
 
 // lose ends the message of a direction, as what follows cannot be told apart.
-func (p *parser) lose(dir proto.Dir, emit proto.Emit) {
+func (p *parser) lose(dir proto.Dir, out *proto.Out) {
 	s := &p.sides[dir]
 	if s.state == held {
 		return
 	}
-	p.finish(dir, emit)
+	p.finish(dir, out)
 	s.state, s.scanned, s.skipLine, s.begun = lost, 0, false, time.Time{}
 	if s.role == responses {
 		p.unsure = true
@@ -464,9 +464,9 @@ func (s *side) ended() {
 }
 
 // End implements proto.Parser.
-func (p *parser) End(emit proto.Emit) {
+func (p *parser) End(out *proto.Out) {
 	for len(p.waiting) > 0 {
-		p.giveUp(emit)
+		p.giveUp(out)
 	}
 }
 

@@ -163,7 +163,7 @@ type parser struct {
 }
 
 // Parse is given what has come in one direction; see proto.Parser.
-func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	for n < len(b) {
 		if p.torn[dir] {
 			skip := resync(b[n:])
@@ -198,9 +198,9 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			if !request {
 				odd |= lengthMismatch
 			}
-			p.ask(m, now, odd, emit)
+			p.ask(m, now, odd, out)
 		} else {
-			p.answer(m, now, odd, response, emit)
+			p.answer(m, now, odd, response, out)
 		}
 	}
 	return n, nil
@@ -255,20 +255,20 @@ func (p *parser) Gap(dir proto.Dir, _ int) {
 }
 
 // End reports the requests that wait.
-func (p *parser) End(emit proto.Emit) {
+func (p *parser) End(out *proto.Out) {
 	for p.n > 0 {
-		p.expire(0, emit)
+		p.expire(0, out)
 	}
 }
 
-func (p *parser) ask(m adu, now time.Time, odd oddities, emit proto.Emit) {
+func (p *parser) ask(m adu, now time.Time, odd oddities, out *proto.Out) {
 	for p.n > 0 && (p.n == maxPending || now.Sub(p.pending[0].at) > patience) {
-		p.expire(0, emit)
+		p.expire(0, out)
 	}
 	// Clients that never change the number are told apart by the function.
 	same := func(r *request) bool { return r.tid == m.tid && r.unit == m.unit && r.pdu[0] == m.pdu[0] }
 	if i := p.find(same); i >= 0 {
-		p.expire(i, emit)
+		p.expire(i, out)
 	}
 	r := &p.pending[p.n]
 	p.n++
@@ -276,7 +276,7 @@ func (p *parser) ask(m adu, now time.Time, odd oddities, emit proto.Emit) {
 }
 
 // expire reports request i, which nobody answered.
-func (p *parser) expire(i int, emit proto.Emit) {
+func (p *parser) expire(i int, out *proto.Out) {
 	r := &p.pending[i]
 	switch {
 	case p.lost:
@@ -284,11 +284,11 @@ func (p *parser) expire(i int, emit proto.Emit) {
 	case !silent(r.pdu):
 		r.odd |= noResponse
 	}
-	p.emit(r, nil, 0, emit)
+	p.emit(r, nil, 0, out)
 	p.remove(i)
 }
 
-func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, emit proto.Emit) {
+func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, out *proto.Out) {
 	code := m.pdu[0] & 0x7f
 	i := p.find(func(r *request) bool { return r.tid == m.tid && r.unit == m.unit && r.pdu[0] == code })
 	if i < 0 {
@@ -311,7 +311,7 @@ func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, emit 
 			odd |= unsolicitedResponse
 		}
 		r := request{at: now, tid: m.tid, unit: m.unit, odd: odd}
-		p.emit(&r, m.pdu, 0, emit)
+		p.emit(&r, m.pdu, 0, out)
 		return
 	}
 	p.settled = true
@@ -320,7 +320,7 @@ func (p *parser) answer(m adu, now time.Time, odd oddities, response bool, emit 
 	if r.pdu[0] != code {
 		r.odd |= functionMismatch
 	}
-	p.emit(r, m.pdu, now.Sub(r.at), emit)
+	p.emit(r, m.pdu, now.Sub(r.at), out)
 	p.remove(i)
 }
 

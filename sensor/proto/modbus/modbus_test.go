@@ -26,7 +26,7 @@ func FuzzParser(f *testing.F) { prototest.Fuzz(f, Protocol, cases(f)...) }
 func TestManyObjects(t *testing.T) {
 	p := new(parser)
 	var got []event.Field
-	emit := func(_ time.Time, f []event.Field) { got = append(got[:0], f...) }
+	out := proto.NewOut(new(event.Arena), func(_ time.Time, f []event.Field) { got = append(got[:0], f...) })
 	now := time.Unix(0, 0)
 	read := []byte{0, 1, 0, 0, 0, 6, 1, 1, 0, 0, 0x07, 0xd0} // 2000 coils
 	answer := append([]byte{0, 1, 0, 0, 0, 253, 1, 1, 250}, make([]byte, 250)...)
@@ -35,7 +35,7 @@ func TestManyObjects(t *testing.T) {
 		dir proto.Dir
 		b   []byte
 	}{{proto.Orig, read}, {proto.Resp, answer}} {
-		if n, err := p.Parse(m.dir, m.b, now, emit); n != len(m.b) || err != nil {
+		if n, err := p.Parse(m.dir, m.b, now, out); n != len(m.b) || err != nil {
 			t.Fatal(n, err)
 		}
 	}
@@ -51,8 +51,8 @@ func TestManyObjects(t *testing.T) {
 		t.Errorf("%d objects listed, want %d", n, maxObjects)
 	}
 	off := []byte{0, 2, 0, 0, 0, 6, 1, 5, 0x07, 0xcf, 0, 0}
-	p.Parse(proto.Orig, off, now, emit)
-	p.Parse(proto.Resp, off, now, emit)
+	p.Parse(proto.Orig, off, now, out)
+	p.Parse(proto.Resp, off, now, out)
 	want := `[{"address":1999,"type":"coil","value":0,"old_value":1}]`
 	if o := event.List(list()...).String(); o != want {
 		t.Errorf("objects %s, want %s", o, want)

@@ -12,7 +12,7 @@ import (
 
 // emit makes the event of a request and its response. Either may be missing:
 // r.pdu is empty of an unsolicited response, response of an unanswered request.
-func (p *parser) emit(r *request, response []byte, latency time.Duration, emit proto.Emit) {
+func (p *parser) emit(r *request, response []byte, latency time.Duration, out *proto.Out) {
 	p.fields = p.fields[:0]
 	asked := r.pdu
 	main := asked
@@ -73,7 +73,7 @@ func (p *parser) emit(r *request, response []byte, latency time.Duration, emit p
 	if r.odd != 0 {
 		p.add("tocsin.protocol.anomaly", r.odd.value())
 	}
-	emit(r.at, p.fields)
+	out.Emit(r.at, p.fields)
 }
 
 // content adds what the function is about: objects, records, identification.

@@ -92,18 +92,37 @@ type player struct {
 	events  []event.Event // what was emitted, if keep
 	count   int           // how many were
 	keep    bool
-	emit    proto.Emit // made once: a closure per call would be an allocation
+	arena   event.Arena
+	out     *proto.Out
 }
 
 func newPlayer(t testing.TB, p proto.Protocol) *player {
 	pl := &player{t: t, proto: p, parser: p.New(), keep: true}
-	pl.emit = func(at time.Time, fields []event.Field) {
+	pl.out = proto.NewOut(&pl.arena, func(at time.Time, fields []event.Field) {
 		pl.count++
 		if pl.keep {
-			pl.events = append(pl.events, event.Event{Time: at, Kind: p.Name, Fields: slices.Clone(fields)})
+			pl.events = append(pl.events, (&event.Event{Time: at, Kind: p.Name, Fields: fields}).Clone())
 		}
-	}
+	})
 	return pl
+}
+
+// forget takes back what the arena has given, and spoils it.
+func (pl *player) forget() {
+	pl.arena.Reset()
+	if !pl.keep {
+		return
+	}
+	for range 4 {
+		b := pl.arena.Bytes(4 << 10)
+		b = b[:cap(b)]
+		for i := range b {
+			b[i] = '?'
+		}
+		clear(pl.arena.Values(64)[:64])
+		clear(pl.arena.Fields(64)[:64])
+	}
+	pl.arena.Reset()
 }
 
 func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
@@ -111,7 +130,8 @@ func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
 		return
 	}
 	b := append(pl.pending[dir], data...)
-	n, err := pl.parser.Parse(dir, b, start.Add(at), pl.emit)
+	n, err := pl.parser.Parse(dir, b, start.Add(at), pl.out)
+	pl.forget()
 	switch {
 	case n < 0 || n > len(b):
 		pl.t.Fatalf("Parse was given %d bytes and says it used %d", len(b), n)
@@ -143,7 +163,8 @@ func (pl *player) gap(dir proto.Dir, n int) {
 }
 
 func (pl *player) end() *player {
-	pl.parser.End(pl.emit)
+	pl.parser.End(pl.out)
+	pl.forget()
 	return pl
 }
 

@@ -22,7 +22,7 @@ type lines struct {
 	count int64
 }
 
-func (l *lines) Parse(_ proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (l *lines) Parse(_ proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	for {
 		end := bytes.IndexByte(b[n:], '\n')
 		if end < 0 {
@@ -39,7 +39,7 @@ func (l *lines) Parse(_ proto.Dir, b []byte, now time.Time, emit proto.Emit) (n 
 		if l.fault == "undocumented" {
 			name = "test.other"
 		}
-		emit(now, []event.Field{{Name: name, Value: value}})
+		out.Emit(now, []event.Field{{Name: name, Value: value}})
 		n += end + 1
 	}
 	switch l.fault {
@@ -47,7 +47,7 @@ func (l *lines) Parse(_ proto.Dir, b []byte, now time.Time, emit proto.Emit) (n 
 		n++
 	case "counts calls":
 		l.count++
-		emit(now, []event.Field{{Name: "test.calls", Value: event.Int(l.count)}})
+		out.Emit(now, []event.Field{{Name: "test.calls", Value: event.Int(l.count)}})
 	case "drops rest":
 		n = len(b)
 	}
@@ -59,7 +59,7 @@ func (l *lines) Parse(_ proto.Dir, b []byte, now time.Time, emit proto.Emit) (n 
 
 func (l *lines) Gap(proto.Dir, int) {}
 
-func (l *lines) End(proto.Emit) {}
+func (l *lines) End(*proto.Out) {}
 
 func protocol(fault string) proto.Protocol {
 	return proto.Protocol{

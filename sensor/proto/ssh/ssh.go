@@ -125,7 +125,7 @@ type parser struct {
 }
 
 // Parse is given what has come in one direction; see proto.Parser.
-func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	if p.done {
 		return len(b), nil
 	}
@@ -143,7 +143,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		case sealed:
 			used = p.login.packet(dir == p.client, b[n:])
 			if p.login.state == accepted || p.login.state == beyond {
-				p.emit(emit)
+				p.emit(out)
 				return len(b), nil
 			}
 		default:
@@ -155,7 +155,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		n += used
 	}
 	if err != nil {
-		p.emit(emit)
+		p.emit(out)
 	}
 	return n, err
 }
@@ -249,12 +249,12 @@ func (p *parser) Gap(dir proto.Dir, _ int) {
 }
 
 // End says that the flow is over.
-func (p *parser) End(emit proto.Emit) {
+func (p *parser) End(out *proto.Out) {
 	p.login.end()
-	p.emit(emit)
+	p.emit(out)
 }
 
-func (p *parser) emit(emit proto.Emit) {
+func (p *parser) emit(out *proto.Out) {
 	client, server := &p.sides[p.client], &p.sides[p.client.Flip()]
 	if p.done || client.version == "" && server.version == "" {
 		return
@@ -306,7 +306,7 @@ func (p *parser) emit(emit proto.Emit) {
 	if odd != nil {
 		p.add("tocsin.protocol.anomaly", event.Strs(odd))
 	}
-	emit(p.start, p.fields)
+	out.Emit(p.start, p.fields)
 	*p = parser{done: true} // the flow may live on for days
 }
 

@@ -98,7 +98,7 @@ type parser struct {
 }
 
 // Parse is given what has come in one direction; see proto.Parser.
-func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	for {
 		line, whole := cutLine(b[n:])
 		if !whole {
@@ -123,9 +123,9 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		// The direction is judged by content: after a capture that began
 		// mid-stream, originator and responder may be the wrong way round.
 		if isAnswer {
-			p.answer(question{now, server, client}, answer, emit)
+			p.answer(question{now, server, client}, answer, out)
 		} else {
-			p.ask(question{now, server, client}, emit)
+			p.ask(question{now, server, client}, out)
 		}
 	}
 }
@@ -135,16 +135,16 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 func (p *parser) Gap(dir proto.Dir, _ int) { p.torn[dir] = true }
 
 // End reports the questions that nobody answered.
-func (p *parser) End(emit proto.Emit) {
+func (p *parser) End(out *proto.Out) {
 	for _, q := range p.waiting[:p.n] {
-		p.emit(q, emit, event.Field{Name: "tocsin.protocol.anomaly", Value: noResponse})
+		p.emit(q, out, event.Field{Name: "tocsin.protocol.anomaly", Value: noResponse})
 	}
 	p.n = 0
 }
 
-func (p *parser) ask(q question, emit proto.Emit) {
+func (p *parser) ask(q question, out *proto.Out) {
 	if p.n == maxWaiting { // the oldest will not be answered any more
-		p.emit(p.waiting[0], emit, event.Field{Name: "tocsin.protocol.anomaly", Value: noResponse})
+		p.emit(p.waiting[0], out, event.Field{Name: "tocsin.protocol.anomaly", Value: noResponse})
 		p.n = copy(p.waiting[:], p.waiting[1:])
 	}
 	p.waiting[p.n] = q
@@ -152,7 +152,7 @@ func (p *parser) ask(q question, emit proto.Emit) {
 }
 
 // answer joins an answer, of which a says the ports and the time, with its question.
-func (p *parser) answer(a question, text []byte, emit proto.Emit) {
+func (p *parser) answer(a question, text []byte, out *proto.Out) {
 	var odd event.Value
 	q := a
 	if i := p.find(a); i >= 0 {
@@ -165,13 +165,13 @@ func (p *parser) answer(a question, text []byte, emit proto.Emit) {
 	kind, text = bytes.TrimSpace(kind), bytes.TrimSpace(text)
 	anomaly := event.Field{Name: "tocsin.protocol.anomaly", Value: odd}
 	if !bytes.Equal(kind, []byte("USERID")) {
-		p.emit(q, emit, anomaly, event.Field{Name: "ident.error", Value: event.Text(text)})
+		p.emit(q, out, anomaly, event.Field{Name: "ident.error", Value: event.Text(text)})
 		return
 	}
 	// The system may carry a character set after a comma; a user's name may
 	// hold any character, colons too.
 	system, user, _ := bytes.Cut(text, []byte(":"))
-	p.emit(q, emit, anomaly,
+	p.emit(q, out, anomaly,
 		event.Field{Name: "ident.system", Value: event.Text(bytes.TrimSpace(system))},
 		event.Field{Name: "user.name", Value: event.Text(bytes.TrimSpace(user))})
 }
@@ -186,7 +186,7 @@ func (p *parser) find(a question) int {
 }
 
 // emit hands out the event of a question with what is known beyond its ports.
-func (p *parser) emit(q question, emit proto.Emit, more ...event.Field) {
+func (p *parser) emit(q question, out *proto.Out, more ...event.Field) {
 	fields := append(p.fields[:0],
 		event.Field{Name: "ident.server_port", Value: event.Uint(uint64(q.server))},
 		event.Field{Name: "ident.client_port", Value: event.Uint(uint64(q.client))})
@@ -195,7 +195,7 @@ func (p *parser) emit(q question, emit proto.Emit, more ...event.Field) {
 			fields = append(fields, f)
 		}
 	}
-	emit(q.at, fields)
+	out.Emit(q.at, fields)
 }
 
 // cutLine returns the first line of b without its end; whole is false where b

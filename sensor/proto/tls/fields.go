@@ -51,7 +51,7 @@ var fieldDocs = []event.FieldDoc{
 }
 
 // emit makes the event of the handshake.
-func (h *handshake) emit(emit proto.Emit) {
+func (h *handshake) emit(out *proto.Out) {
 	s := scratches.Get().(*scratch)
 	s.fields = s.fields[:0]
 	add := func(name string, v event.Value) { s.fields = append(s.fields, event.Field{Name: name, Value: v}) }
@@ -143,7 +143,7 @@ func (h *handshake) emit(emit proto.Emit) {
 		}
 		add("tocsin.protocol.anomaly", event.List(names...))
 	}
-	emit(h.at, s.fields)
+	out.Emit(h.at, s.fields)
 	clear(s.fields) // keep no event's values alive
 	scratches.Put(s)
 }

@@ -140,13 +140,13 @@ type parser struct {
 }
 
 // Parse implements proto.Parser.
-func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	if p.done {
 		return len(b), nil
 	}
 	s := &p.sides[dir]
 	if p.h != nil && now.Sub(p.h.at) > maxWait {
-		p.finish(emit)
+		p.finish(out)
 	}
 	if p.first.IsZero() {
 		p.first = now
@@ -154,7 +154,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 	s.left, s.need = 0, 0
 	for n < len(b) {
 		if s.total > maxHandshake && !p.done {
-			p.finish(emit)
+			p.finish(out)
 		}
 		if p.done {
 			return len(b), nil
@@ -167,7 +167,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 			continue
 		}
 		if !s.begun && rest[0]&0x80 != 0 {
-			k, err := p.ssl2(dir, rest, now, emit)
+			k, err := p.ssl2(dir, rest, now, out)
 			if k == 0 || err != nil {
 				return n, err
 			}
@@ -187,7 +187,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 				return n, errRecord
 			}
 			p.h.anomalies |= badRecord
-			p.finish(emit)
+			p.finish(out)
 			return len(b), nil
 		}
 		s.begun, s.lost = true, false
@@ -197,7 +197,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) 
 		}
 		n += recordHeader + size
 		s.total += recordHeader + size
-		if err := p.record(dir, rest[0], rest[recordHeader:recordHeader+size], now, emit); err != nil {
+		if err := p.record(dir, rest[0], rest[recordHeader:recordHeader+size], now, out); err != nil {
 			return n, err
 		}
 	}
@@ -227,16 +227,16 @@ func (p *parser) Gap(dir proto.Dir, n int) {
 }
 
 // End implements proto.Parser.
-func (p *parser) End(emit proto.Emit) {
+func (p *parser) End(out *proto.Out) {
 	if !p.done {
-		p.finish(emit)
+		p.finish(out)
 	}
 }
 
 // finish emits the handshake; from then on bytes are passed over.
-func (p *parser) finish(emit proto.Emit) {
+func (p *parser) finish(out *proto.Out) {
 	if p.h != nil {
-		p.h.emit(emit)
+		p.h.emit(out)
 	}
 	p.h, p.done = nil, true
 	p.sides[0].pending, p.sides[1].pending = nil, nil
@@ -250,19 +250,19 @@ func (p *parser) facts() *handshake {
 	return p.h
 }
 
-func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, emit proto.Emit) error {
+func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, out *proto.Out) error {
 	s, other := &p.sides[dir], &p.sides[dir.Flip()]
 	switch typ {
 	case typeChangeCipherSpec:
 		s.ccs = true
 	case typeHandshake:
 		if !p.encrypted(s) {
-			return p.handshake(dir, b, now, emit)
+			return p.handshake(dir, b, now, out)
 		}
 		// Before TLS 1.3 the first message after the change is Finished.
 		if s.finished = true; other.finished && p.h != nil && p.h.server.seen {
 			p.h.established = true
-			p.finish(emit)
+			p.finish(out)
 		}
 	case typeAlert:
 		if len(b) != 2 || p.encrypted(s) {
@@ -271,7 +271,7 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, emit p
 		h := p.facts()
 		h.alert(b[1])
 		if b[0] == 2 { // fatal
-			p.finish(emit)
+			p.finish(out)
 		}
 	case typeApplicationData:
 		s.appData = true
@@ -281,7 +281,7 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, emit p
 		const alert = 24
 		if h := p.h; h != nil && h.server.version == version13 && dir == h.client.dir && other.appData && len(b) > alert {
 			h.established = true
-			p.finish(emit)
+			p.finish(out)
 		}
 	case typeHeartbeat:
 		// RFC 6520 section 4: a length beyond the message is CVE-2014-0160.
@@ -301,7 +301,7 @@ func (p *parser) encrypted(s *side) bool {
 }
 
 // handshake takes a record of handshake messages, which need not end with it.
-func (p *parser) handshake(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) error {
+func (p *parser) handshake(dir proto.Dir, b []byte, now time.Time, out *proto.Out) error {
 	s := &p.sides[dir]
 	if s.unaligned {
 		if len(b) < 4 || b[0] > 24 || b[0] == 0 || u24(b[1:]) > maxMessage {
@@ -372,7 +372,7 @@ func (p *parser) message(dir proto.Dir, typ byte, b []byte, now time.Time) error
 }
 
 // ssl2 takes a hello of SSL 2.0.
-func (p *parser) ssl2(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (n int, err error) {
+func (p *parser) ssl2(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	if len(b) < 11 {
 		return 0, nil
 	}
@@ -394,7 +394,7 @@ func (p *parser) ssl2(dir proto.Dir, b []byte, now time.Time, emit proto.Emit) (
 	}
 	h.client.dir, h.server.dir = dir.Flip(), dir
 	h.server.seen, h.server.version, h.server.at = true, m.version, now
-	p.finish(emit) // what follows is keyed at once
+	p.finish(out) // what follows is keyed at once
 	return n, nil
 }
 

@@ -175,22 +175,22 @@ func talk(t testing.TB, client, server *tls.Config) ([]prototest.Piece, tls.Conn
 func parse(t testing.TB, pieces []prototest.Piece, n int) (events []event.Event) {
 	t.Helper()
 	p := Protocol.New()
-	emit := func(at time.Time, fields []event.Field) {
+	out := proto.NewOut(new(event.Arena), func(at time.Time, fields []event.Field) {
 		e := event.Event{Time: at, Fields: fields}
 		events = append(events, e.Clone())
-	}
+	})
 	var rest [2][]byte
 	for _, x := range pieces {
 		for data := x.Data; len(data) > 0; data = data[min(n, len(data)):] {
 			r := append(rest[x.Dir], data[:min(n, len(data))]...)
-			k, err := p.Parse(x.Dir, r, time.Date(2026, 1, 1, 0, 0, 0, int(x.At), time.UTC), emit)
+			k, err := p.Parse(x.Dir, r, time.Date(2026, 1, 1, 0, 0, 0, int(x.At), time.UTC), out)
 			if err != nil {
 				t.Fatal(err)
 			}
 			rest[x.Dir] = r[k:]
 		}
 	}
-	p.End(emit)
+	p.End(out)
 	return events
 }
 
@@ -282,9 +282,9 @@ func TestHelloRetry(t *testing.T) {
 // After the handshake nothing is kept and nothing is looked at.
 func TestAfterwards(t *testing.T) {
 	p := new(parser)
-	emit := func(time.Time, []event.Field) {}
+	out := proto.NewOut(new(event.Arena), func(time.Time, []event.Field) {})
 	for _, x := range prototest.Load(t, "testdata/tls12.txt") {
-		if n, err := p.Parse(x.Dir, x.Data, time.Unix(0, 0), emit); n != len(x.Data) || err != nil {
+		if n, err := p.Parse(x.Dir, x.Data, time.Unix(0, 0), out); n != len(x.Data) || err != nil {
 			t.Fatalf("used %d of %d, %v", n, len(x.Data), err)
 		}
 	}
@@ -292,7 +292,7 @@ func TestAfterwards(t *testing.T) {
 		t.Errorf("after the handshake the parser holds %+v", p)
 	}
 	noise := []byte("this is no record")
-	if n, err := p.Parse(proto.Resp, noise, time.Unix(0, 0), emit); n != len(noise) || err != nil {
+	if n, err := p.Parse(proto.Resp, noise, time.Unix(0, 0), out); n != len(noise) || err != nil {
 		t.Errorf("used %d, %v", n, err)
 	}
 }
