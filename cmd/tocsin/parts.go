@@ -116,10 +116,13 @@ func (s sensing) workerCount() (int, error) {
 }
 
 // files makes a sensor of captures, which are read as one in the order of time.
-func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error) {
+func (s sensing) files(inputs []input, sink sensor.Sink, change ...func(*sensor.Config)) (*sensor.Sensor, error) {
 	cfg, err := s.config()
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range change {
+		c(&cfg)
 	}
 	if cfg.Workers, err = s.workerCount(); err != nil {
 		return nil, err
