@@ -211,9 +211,7 @@ func (w *worker) take(l *lane, raw *capture.Packet) bool {
 	}
 	switch l.kind {
 	case common:
-		a := w.account(raw.Iface)
-		a[countSeen]++
-		a[countDecoded]++
+		w.seen(raw)[countDecoded]++
 		w.enter(stagePacket, l.shard.number)
 		l.packet.Time = raw.Time
 		l.shard.ip(&l.lookup, &l.packet)
@@ -272,11 +270,7 @@ func (w *worker) handle(raw *capture.Packet) {
 	if sh == nil {
 		return
 	}
-	a := w.account(raw.Iface)
-	a[countSeen]++
-	if w.raw.Length > len(w.raw.Data) {
-		a[countCut]++
-	}
+	a := w.seen(raw)
 	if outcome != packet.OK && outcome != packet.Held {
 		a[countDropped+int(outcome-packet.UnknownLink)]++
 		return
@@ -294,6 +288,16 @@ func (w *worker) handle(raw *capture.Packet) {
 	case p.ARP.Op != 0:
 		sh.arps.packet(p)
 	}
+}
+
+// seen counts a packet as seen in the account of its tap, which it returns.
+func (w *worker) seen(raw *capture.Packet) *account {
+	a := w.account(raw.Iface)
+	a[countSeen]++
+	if raw.Length > len(raw.Data) {
+		a[countCut]++
+	}
+	return a
 }
 
 // carriers counts a packet to the flows of the tunnels over UDP that it was in,
