@@ -1,8 +1,8 @@
 package flow
 
 import (
+	"hash/maphash"
 	"math/bits"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -70,8 +70,9 @@ type tunnel struct {
 // interim report. The record is valid until report returns.
 func New(cfg Config, report func(*Record, Reason)) *Table {
 	t := &Table{cfg: cfg, report: report, index: make([]uint64, 512), mask: 511}
+	seed := maphash.MakeSeed()
 	for i := range t.seed {
-		t.seed[i] = rand.Uint64()
+		t.seed[i] = maphash.Comparable(seed, i)
 	}
 	for _, p := range cfg.TCPServers {
 		t.tcpServers[p/64] |= 1 << (p % 64)
