@@ -94,7 +94,7 @@ func newState(cfg Config, rules []*Rule) *state {
 		}
 		s.horizon = max(s.horizon, length)
 	}
-	s.horizon += cfg.Lateness
+	s.horizon += cfg.Lateness + judging
 	return s
 }
 
@@ -404,9 +404,13 @@ func insertSorted[T any](list []T, x T, compare func(T, T) int, limit int) []T {
 	return slices.Insert(list, i, x)
 }
 
+// judging is how much event time passes between two looks at windows that wait
+// until no signal of theirs is expected any more.
+const judging = time.Minute
+
 // report judges what has changed and returns the alerts that are new or different.
 func (s *state) report() []event.Alert {
-	if s.ended || s.clock.Sub(s.judged) >= time.Minute {
+	if s.ended || s.clock.Sub(s.judged) >= judging {
 		s.judged = s.clock
 		for g := range s.waiting {
 			s.touch(g)
@@ -436,8 +440,12 @@ func (s *state) report() []event.Alert {
 			if b.sent == nil {
 				s.alerts[g.rule]++
 			}
+			old := b.sent == nil && !s.begun.IsZero() && b.start.Before(s.begun.Add(g.rule.span()+g.rule.bucket()).Truncate(g.rule.bucket()))
 			sent := cloneAlert(&a)
 			b.sent = &sent
+			if old {
+				continue // it was reported before the state began, and maybe of more
+			}
 			alerts = append(alerts, cloneAlert(&a))
 		}
 	}
