@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ func (m *Message) Header(name string) (value []byte, ok bool) {
 type Delivery struct {
 	Partition int
 	// Again says that all of the messages were acknowledged earlier, and come
-	// once more because Rewind asked for them.
+	// once more because Start asked for them.
 	Again    bool
 	Messages []Message
 }
@@ -42,10 +41,10 @@ type Delivery struct {
 type Assignment struct {
 	Partition int
 	// Committed is the offset of the first message that was not acknowledged,
-	// Latest the latest time of those before it. They are 0 and zero where
+	// and Note what ConsumerConfig.Note said of it. They are 0 and empty where
 	// nothing was.
 	Committed int64
-	Latest    time.Time
+	Note      string
 	// Kept says that this consumer had the partition until now, and was given
 	// everything up to Committed and nothing else.
 	Kept bool
@@ -69,10 +68,18 @@ type ConsumerConfig struct {
 	// hold that up when consumers come and go.
 	SessionTimeout, RebalanceTimeout time.Duration
 
-	// Rewind, where it is set, says from which time on a partition is read
-	// once more before what is new: messages of that time or later come again.
-	// The zero time asks for none.
-	Rewind func(Assignment) time.Time
+	// Assigned, where it is set, is called with the partitions that this
+	// consumer has from now on, maybe none, before anything is read of them.
+	Assigned func([]Assignment)
+	// Start, where it is set, says from which offset on a partition is read:
+	// Committed, or an earlier one, and then messages come again.
+	Start func(Assignment) int64
+	// Note, where it is set, is asked after a call of fn, and says what goes with
+	// the offset that is then acknowledged: at most 4096 bytes.
+	Note func(partition int) string
+	// Idle, where it is set, is called when a partition had nothing to be read,
+	// every Linger: not at the same time as fn, for the same partition.
+	Idle func(ctx context.Context, partition int) error
 	// Revoked, where it is set, is called when partitions go elsewhere, or are
 	// about to be handed out anew: after the last call of fn for them, and
 	// before anybody else is given them.
@@ -108,10 +115,10 @@ type Consumer struct {
 
 // progress is how far a partition was read.
 type progress struct {
-	next      int64     // offset
-	latest    time.Time // of the messages before next
-	committed int64     // what the group's coordinator knows
-	end       int64     // offset after the last message on the topic
+	next      int64  // offset
+	note      string // that goes with next
+	committed int64  // what the group's coordinator knows
+	end       int64  // offset after the last message on the topic
 	mine      bool
 }
 
@@ -245,6 +252,9 @@ func (c *Consumer) read(ctx, reading context.Context, stop context.CancelCauseFu
 		c.client.cfg.Log(fmt.Errorf("group %s: read offsets: %w", c.cfg.Group, c.client.explain(err)))
 		backoff(reading, n)
 	}
+	if c.cfg.Assigned != nil {
+		c.cfg.Assigned(assignments)
+	}
 	var work sync.WaitGroup
 	for _, a := range assignments {
 		work.Go(func() {
@@ -300,13 +310,10 @@ func (c *Consumer) assignments(ctx context.Context, partitions []int) ([]Assignm
 		if p.Error != nil {
 			return nil, p.Error
 		}
-		a := Assignment{Partition: p.Partition, Committed: max(p.CommittedOffset, 0)}
-		if ms, err := strconv.ParseInt(p.Metadata, 10, 64); err == nil && a.Committed > 0 {
-			a.Latest = time.UnixMilli(ms).UTC()
-		}
+		a := Assignment{Partition: p.Partition, Committed: max(p.CommittedOffset, 0), Note: p.Metadata}
 		known := c.progress[p.Partition]
 		a.Kept = known != nil && known.next == a.Committed
-		c.progress[p.Partition] = &progress{next: a.Committed, latest: a.Latest, committed: p.CommittedOffset, mine: true}
+		c.progress[p.Partition] = &progress{next: a.Committed, note: a.Note, committed: p.CommittedOffset, mine: true}
 		as = append(as, a)
 	}
 	if len(as) != len(partitions) {
@@ -315,14 +322,13 @@ func (c *Consumer) assignments(ctx context.Context, partitions []int) ([]Assignm
 	return as, nil
 }
 
-// commit writes down how far the partitions were read. With the offset goes the
-// latest time of the messages before it.
+// commit writes down how far the partitions were read.
 func (c *Consumer) commit(ctx context.Context, gen *kgo.Generation) {
 	var commits []kgo.OffsetCommit
 	c.mu.Lock()
 	for n, p := range c.progress {
 		if p.mine && p.next != max(p.committed, 0) {
-			commits = append(commits, kgo.OffsetCommit{Partition: n, Offset: p.next, Metadata: strconv.FormatInt(p.latest.UnixMilli(), 10)})
+			commits = append(commits, kgo.OffsetCommit{Partition: n, Offset: p.next, Metadata: p.note})
 		}
 	}
 	c.mu.Unlock()
@@ -439,9 +445,9 @@ type reader struct {
 
 // run reads until reading ends; ctx is what fn is given.
 func (r *reader) run(ctx, reading context.Context) error {
-	offset, err := r.start(reading)
-	if err != nil || reading.Err() != nil {
-		return err
+	offset := r.a.Committed
+	if r.c.cfg.Start != nil {
+		offset = min(offset, r.c.cfg.Start(r.a))
 	}
 	failures := 0
 	for reading.Err() == nil {
@@ -467,60 +473,16 @@ func (r *reader) run(ctx, reading context.Context) error {
 		if err := r.deliver(ctx, reading, next); err != nil {
 			return err
 		}
+		if r.c.cfg.Idle != nil && len(r.messages) == 0 && reading.Err() == nil {
+			if err := r.c.cfg.Idle(ctx, r.a.Partition); err != nil {
+				return err
+			}
+		}
 		if reading.Err() == nil {
 			offset = next
 		}
 	}
 	return nil
-}
-
-// start returns the offset of the first message to be read.
-func (r *reader) start(ctx context.Context) (int64, error) {
-	if r.c.cfg.Rewind == nil || r.a.Committed == 0 {
-		return r.a.Committed, nil
-	}
-	at := r.c.cfg.Rewind(r.a)
-	if at.IsZero() {
-		return r.a.Committed, nil
-	}
-	for n := 1; ; n++ {
-		offset, err := r.offsetOf(ctx, at)
-		if err == nil || ctx.Err() != nil {
-			return min(offset, r.a.Committed), nil
-		}
-		if !passes(err) {
-			return 0, fmt.Errorf("read %s, partition %d: %w", r.c.cfg.Topic, r.a.Partition, r.c.client.explain(err))
-		}
-		r.c.client.cfg.Log(fmt.Errorf("read %s, partition %d: %w", r.c.cfg.Topic, r.a.Partition, r.c.client.explain(err)))
-		backoff(ctx, n)
-	}
-}
-
-// offsetOf returns the offset of the first message of a time or later, or the
-// end of the partition if there is none.
-func (r *reader) offsetOf(ctx context.Context, at time.Time) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	topic := r.c.cfg.Topic
-	res, err := r.c.client.client.ListOffsets(ctx, &kgo.ListOffsetsRequest{Topics: map[string][]kgo.OffsetRequest{
-		topic: {kgo.TimeOffsetOf(r.a.Partition, at), kgo.LastOffsetOf(r.a.Partition)},
-	}})
-	if err != nil {
-		return 0, err
-	}
-	for _, p := range res.Topics[topic] {
-		if p.Error != nil {
-			return 0, p.Error
-		}
-		first := p.LastOffset
-		for offset := range p.Offsets {
-			if offset >= 0 {
-				first = min(first, offset)
-			}
-		}
-		return first, nil
-	}
-	return 0, kgo.LeaderNotAvailable
 }
 
 // skip goes on where the topic still has messages, and counts what is gone.
@@ -688,15 +650,14 @@ func (r *reader) deliver(ctx, reading context.Context, next int64) error {
 
 // done notes that messages were acknowledged.
 func (r *reader) done(part []Message, next int64) {
+	note := ""
+	if r.c.cfg.Note != nil {
+		note = r.c.cfg.Note(r.a.Partition)
+	}
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
 	p := r.c.progress[r.a.Partition]
-	p.next = next
-	for i := range part {
-		if part[i].Time.After(p.latest) {
-			p.latest = part[i].Time
-		}
-	}
+	p.next, p.note = next, note
 	r.c.messages += uint64(len(part))
 	r.c.last = time.Now()
 }
