@@ -125,7 +125,7 @@ func (e *Event) core(c coreField) Value {
 		switch e.Kind {
 		case KindAlert:
 			return Str("alert")
-		case KindLedger:
+		case KindLedger, KindTap:
 			return Str("metric")
 		}
 		return Str("event")
@@ -138,7 +138,7 @@ func (e *Event) core(c coreField) Value {
 		switch e.Kind {
 		case KindAlert:
 			return Str("indicator")
-		case KindLedger:
+		case KindLedger, KindTap:
 			return Str("info")
 		case KindFlow:
 			return Str("connection")

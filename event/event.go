@@ -39,6 +39,7 @@ const (
 	KindFlow   Kind = "flow"   // a flow record: final, or interim for a long flow
 	KindARP    Kind = "arp"    // an ARP exchange
 	KindLedger Kind = "ledger" // one minute of a sensor's accounts
+	KindTap    Kind = "tap"    // how the test of a tap went
 	KindAlert  Kind = "alert"  // see Alert
 )
 

@@ -58,9 +58,6 @@ type Config struct {
 	// receiver does. On a machine that watches itself, checksums are wrong
 	// because the network card fills them in after the capture.
 	DropBadChecksums bool
-	// CountOnly counts events instead of making them; see Sensor.Tally. Only
-	// those of the ledger go to the sink.
-	CountOnly bool
 }
 
 // DefaultConfig returns a configuration without protocols for one worker.
@@ -119,8 +116,6 @@ type Sensor struct {
 	mu     sync.Mutex
 	total  account
 	errors map[event.Kind]map[string]uint64
-	kinds  map[event.Kind]uint64 // of the tally
-	flows  []FlowTally           // likewise
 }
 
 // New returns a sensor that publishes the events of a source. It does nothing
@@ -178,7 +173,6 @@ func (s *Sensor) Run(ctx context.Context) error {
 			err = e
 		}
 		s.addErrors(w)
-		s.addTally(&w.tally)
 	}
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/rules"
 	"github.com/tocsin/tocsin/sensor"
+	"github.com/tocsin/tocsin/sensor/acceptance"
 	"github.com/tocsin/tocsin/sensor/capture"
 	"github.com/tocsin/tocsin/sensor/capture/file"
 	"github.com/tocsin/tocsin/sensor/capture/merge"
@@ -34,7 +35,7 @@ import (
 // schema documents every field that any event may carry.
 func schema() (*event.Schema, error) {
 	var none enrich.Assets
-	return event.NewSchema(sensor.Fields(), protocols.Fields(), none.Enricher().Fields)
+	return event.NewSchema(sensor.Fields(), acceptance.Fields(), protocols.Fields(), none.Enricher().Fields)
 }
 
 // houseKinds are the kinds of events that sensors make without any parser.
@@ -116,13 +117,10 @@ func (s sensing) workerCount() (int, error) {
 }
 
 // files makes a sensor of captures, which are read as one in the order of time.
-func (s sensing) files(inputs []input, sink sensor.Sink, change ...func(*sensor.Config)) (*sensor.Sensor, error) {
+func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error) {
 	cfg, err := s.config()
 	if err != nil {
 		return nil, err
-	}
-	for _, c := range change {
-		c(&cfg)
 	}
 	if cfg.Workers, err = s.workerCount(); err != nil {
 		return nil, err
@@ -175,31 +173,22 @@ func detectingFlags(cmd *cobra.Command) detecting {
 	}
 }
 
-// correlator makes a correlator of what config puts together.
+// correlator puts together what looks for attacks. What is wrong with single
+// lines of lists is told on errs and does not stop it; a rule that is wrong
+// does, for nobody would notice that it is missing.
 func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, error) {
-	cfg, err := d.config(errs)
+	fields, err := schema()
 	if err != nil {
 		return nil, err
 	}
-	return correlator.New(cfg)
-}
-
-// config puts together what looks for attacks. What is wrong with single
-// lines of lists is told on errs and does not stop it; a rule that is wrong
-// does, for nobody would notice that it is missing.
-func (d detecting) config(errs io.Writer) (correlator.Config, error) {
-	fields, err := schema()
-	if err != nil {
-		return correlator.Config{}, err
-	}
 	set, err := loadRules(fields, *d.rules, true)
 	if err != nil {
-		return correlator.Config{}, err
+		return nil, err
 	}
 	assets := &enrich.Assets{}
 	if *d.assets != "" {
 		if assets, err = enrich.Load(*d.assets); err != nil {
-			return correlator.Config{}, err
+			return nil, err
 		}
 	}
 	cfg := correlator.Config{
@@ -209,12 +198,12 @@ func (d detecting) config(errs io.Writer) (correlator.Config, error) {
 	if len(*d.intel) > 0 {
 		table, reports, err := loadIntel(*d.intel)
 		if err != nil {
-			return correlator.Config{}, err
+			return nil, err
 		}
 		printIntel(io.Discard, errs, reports)
 		cfg.Detectors = append(cfg.Detectors, table.Detector())
 	}
-	return cfg, nil
+	return correlator.New(cfg)
 }
 
 // ruleErrors are everything that is wrong with rules, a line each.

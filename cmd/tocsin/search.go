@@ -152,6 +152,7 @@ var summaries = map[event.Kind][]string{
 	event.KindAlert:  {"tocsin.alert.level", "message"},
 	event.KindFlow:   {"network.transport", "network.protocol", "tocsin.flow.state", "tocsin.flow.history", "network.packets", "network.bytes"},
 	event.KindLedger: {"tocsin.ledger.seen", "tocsin.ledger.decoded", "tocsin.ledger.events"},
+	event.KindTap:    {"tocsin.tap.level", "tocsin.tap.packets", "tocsin.tap.fix"},
 	"dns":            {"dns.question.type", "dns.question.name", "dns.response_code", "dns.resolved_ip"},
 	"http":           {"http.request.method", "url.domain", "url.original", "http.response.status_code", "user_agent.original"},
 	"tls":            {"tls.version", "tls.client.server_name", "tls.cipher", "tls.client.ja4"},

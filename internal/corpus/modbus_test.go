@@ -26,13 +26,7 @@ func transactionOf(e *event.Event) (key string, x transaction) {
 	var values []string
 	for _, o := range e.Get("ics.objects").List() {
 		for _, f := range o.Object() {
-			switch {
-			case f.Name != "value":
-			case f.Value.Type() == event.TypeList:
-				for _, v := range f.Value.List() {
-					values = append(values, v.String())
-				}
-			default:
+			if f.Name == "value" {
 				values = append(values, f.Value.String())
 			}
 		}

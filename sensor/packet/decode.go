@@ -98,7 +98,7 @@ func (d *Decoder) Counters() Counters {
 // p is set anew; if it is OK the packet, or the datagram that it completed, is
 // in p.
 func (d *Decoder) Decode(p *Packet, raw *capture.Packet) Outcome {
-	*p = Packet{uncommon: true}
+	*p = Packet{}
 	p.Time, p.Iface, p.Offset = raw.Time, raw.Iface, raw.Offset
 	p.Captured = len(raw.Data)
 	p.Length = max(raw.Length, p.Captured)
@@ -449,6 +449,7 @@ func (d *Decoder) ipv4(p *Packet, b []byte, wire int) Outcome {
 	p.IPLen = total
 	p.TOS = b[1]
 	p.TTL = b[8]
+	p.ID = binary.BigEndian.Uint16(b[4:])
 	p.Src = netip.AddrFrom4([4]byte(b[12:16]))
 	p.Dst = netip.AddrFrom4([4]byte(b[16:20]))
 	p.Truncated = len(b) < total
@@ -488,6 +489,7 @@ func (d *Decoder) ipv6(p *Packet, b []byte, wire int) Outcome {
 	p.IPLen = total
 	p.TOS = b[0]<<4 | b[1]>>4
 	p.TTL = b[7]
+	p.ID = 0
 	p.Src = netip.AddrFrom16([16]byte(b[8:24]))
 	p.Dst = netip.AddrFrom16([16]byte(b[24:40]))
 	p.Truncated = len(b) < total

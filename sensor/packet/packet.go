@@ -36,10 +36,11 @@ type Packet struct {
 	EtherType      uint16 // of what was decoded last; 0 for an 802.3 frame without SNAP
 
 	// IP, of the innermost header where IP is carried in IP.
-	IPVersion   uint8 // 4, 6, or 0 for none
-	Proto       uint8 // IP protocol number above the last header that was read
-	TTL         uint8 // IPv4 time to live, IPv6 hop limit
-	TOS         uint8 // IPv4 type of service, IPv6 traffic class
+	IPVersion   uint8  // 4, 6, or 0 for none
+	Proto       uint8  // IP protocol number above the last header that was read
+	TTL         uint8  // IPv4 time to live, IPv6 hop limit
+	TOS         uint8  // IPv4 type of service, IPv6 traffic class
+	ID          uint16 // IPv4 identification, 0 for IPv6
 	Tunnel      Tunnel
 	BadChecksum bool // the checksum of an IPv4 header is wrong
 	Truncated   bool // fewer bytes were captured than the headers promise
@@ -69,9 +70,8 @@ type Packet struct {
 	// len(Payload) when the capture cut the packet.
 	PayloadLen int
 
-	frag     fragment
-	depth    uint8 // IP headers and nested frames read so far
-	uncommon bool  // Decode filled it in: there may be more in it than Common sets anew
+	frag  fragment
+	depth uint8 // IP headers and nested frames read so far
 }
 
 // TCP is a TCP header (RFC 9293, section 3.1). It is set if Proto is 6.
