@@ -93,14 +93,14 @@ func base(n int) Packet {
 // frame4 is what an IPv4 packet with the given transport has.
 func frame4(n int, proto uint8, iplen int) Packet {
 	p := base(n)
-	p.EtherType, p.IPVersion, p.Proto, p.TTL, p.TOS = 0x800, 4, proto, 63, 0xb8
+	p.EtherType, p.IPVersion, p.Proto, p.TTL, p.TOS, p.ID = 0x800, 4, proto, 63, 0xb8, 7
 	p.Src, p.Dst, p.IPLen = v4A, v4B, iplen
 	return p
 }
 
 func frame6(n int, proto uint8, iplen int) Packet {
 	p := base(n)
-	p.EtherType, p.IPVersion, p.Proto, p.TTL, p.TOS = 0x86dd, 6, proto, 62, 0x12
+	p.EtherType, p.IPVersion, p.Proto, p.TTL, p.TOS, p.ID = 0x86dd, 6, proto, 62, 0x12, 0
 	p.Src, p.Dst, p.IPLen = v6A, v6B, iplen
 	return p
 }
