@@ -35,7 +35,7 @@ type service struct {
 	err  error
 }
 
-var services = []*service{&sharedKafka}
+var services = []*service{&sharedKafka, &sharedElasticsearch}
 
 // Fetch gets what the servers consist of; what is there already stays.
 func Fetch(ctx context.Context) error {
