@@ -19,10 +19,13 @@ var ErrNotFound = errors.New("not found")
 // Store keeps events and alerts. All methods may be called from several
 // goroutines. Returned values are the caller's.
 type Store interface {
-	// Put keeps events and alerts, all or none, and returns when they would
-	// survive the death of the process. An event whose ID is there already is
-	// passed over; an alert whose ID is there is joined with event.Alert.Merge,
-	// and its triage stays.
+	// Put keeps events and alerts and returns when they would survive the death
+	// of the process. An event whose ID is there already is passed over; an
+	// alert whose ID is there is joined with event.Alert.Merge, and its triage
+	// stays: to put the same again changes nothing. What is not fit to be kept,
+	// such as an event without an ID, fails all. A Put that fails for another
+	// reason has kept nothing, if the store is embedded; of elastic a part may
+	// be there, and putting the same again completes it.
 	Put(ctx context.Context, events []event.Event, alerts []event.Alert) error
 	// Get returns the event or alert (as event.Alert.Event makes it) of an ID.
 	Get(ctx context.Context, id event.ID) (event.Event, error)

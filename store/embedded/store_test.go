@@ -9,7 +9,7 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Test(t, func(t *testing.T, dir string) store.Store {
+	storetest.Test(t, storetest.Traits{}, func(t *testing.T, dir string) store.Store {
 		s, err := embedded.Open(dir, embedded.ReadWrite)
 		if err != nil {
 			t.Fatal(err)
@@ -19,7 +19,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestStoreOfSmallBlocks(t *testing.T) {
-	storetest.Test(t, func(t *testing.T, dir string) store.Store {
+	storetest.Test(t, storetest.Traits{}, func(t *testing.T, dir string) store.Store {
 		s, err := embedded.OpenSmall(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -107,6 +107,15 @@ func ResolvePath(name string) Path {
 	return p
 }
 
+// Names reports whether the path, or the pattern that it was made of, names a
+// field.
+func (p *Path) Names(field string) bool {
+	if p.glob != nil {
+		return p.glob.match(field)
+	}
+	return p.name == field
+}
+
 // Values calls yield with each single value that the field has in e: the
 // elements of lists, and of objects in lists those under the rest of the name.
 // An object itself is equal to nothing. Values stops, and returns false, when
@@ -211,7 +220,7 @@ func (l Literal) plain() string {
 	if l.exact() {
 		return l.text()
 	}
-	return unescape(l.Text)
+	return Unescape(l.Text)
 }
 
 // Exact returns the text that a value must be equal to, if the literal has no
@@ -280,6 +289,19 @@ func (l Literal) Period() (from, to time.Time, ok bool) {
 func (l Literal) Number() bool {
 	t := newTest(Eq, l)
 	return t.isInt || t.isFloat
+}
+
+// Int returns the whole number that the literal stands for, if it is one that
+// an int64 holds: also 53.0.
+func (l Literal) Int() (n int64, ok bool) {
+	t := newTest(Lt, l) // of no operator but Eq has a * a meaning
+	return t.i, t.isInt
+}
+
+// Float returns the number that the literal stands for, if it is one.
+func (l Literal) Float() (f float64, ok bool) {
+	t := newTest(Lt, l)
+	return t.f, t.isFloat
 }
 
 // test is a comparison with every reading of its literal.
@@ -417,9 +439,10 @@ func (t *test) within(first, last int) bool {
 	return first >= 0
 }
 
-// Identifiers are random digits: a word of a few letters would be found in
-// many of them by chance. A bare word is compared with them as a whole.
-func identifier(name string) bool {
+// Identifier reports whether a field holds identifiers. They are random digits:
+// a word of a few letters would be found in many of them by chance. A bare word
+// is compared with them as a whole.
+func Identifier(name string) bool {
 	switch name {
 	case "event.id", "network.community_id", "tocsin.alert.evidence", "tocsin.rule.hash":
 		return true
@@ -430,12 +453,12 @@ func identifier(name string) bool {
 func compileText(x Text) func(*event.Event) bool {
 	inside := newGlob(x.Pattern, true, true)
 	whole := newGlob(x.Pattern, false, true)
-	equal := newTest(Eq, Literal{Text: unescape(x.Pattern), Quoted: true})
+	equal := newTest(Eq, Literal{Text: Unescape(x.Pattern), Quoted: true})
 	var found func(name string, v event.Value) bool
 	found = func(name string, v event.Value) bool {
 		switch v.Type() {
 		case event.TypeString:
-			if identifier(name) {
+			if Identifier(name) {
 				return whole.match(v.Str())
 			}
 			return inside.match(v.Str())
@@ -573,7 +596,8 @@ func hasWildcard(s string) bool {
 	return false
 }
 
-func unescape(s string) string {
+// Unescape takes the backslashes before characters away.
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}

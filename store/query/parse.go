@@ -265,7 +265,7 @@ func (w word) literal() Literal {
 	if w.wild {
 		return Literal{Text: w.pattern}
 	}
-	return Literal{Text: unescape(w.pattern), Quoted: true}
+	return Literal{Text: Unescape(w.pattern), Quoted: true}
 }
 
 // word reads up to white space or one of the characters in stop.
@@ -668,7 +668,7 @@ func (p *parser) compare(fields []string, op Op, w word) Node {
 // check refuses a value that nothing of the field's type can be compared with.
 func (p *parser) check(d event.FieldDoc, op Op, lit Literal, w word) Literal {
 	const stars = "; * and ? are for texts only"
-	have := fmt.Sprintf(", not %q", unescape(w.pattern))
+	have := fmt.Sprintf(", not %q", Unescape(w.pattern))
 	if w.wild {
 		have += stars
 	}

@@ -45,7 +45,7 @@ func write(b *strings.Builder, n Node, within int) {
 			writePattern(b, n.Pattern)
 			break
 		}
-		text := unescape(n.Pattern)
+		text := Unescape(n.Pattern)
 		if _, ok := (Literal{Text: text, Quoted: true}).Prefix(); ok {
 			quote(b, text)
 			break
