@@ -28,6 +28,7 @@ const (
 	countOutages
 	countCut
 	countOversized
+	countBroken
 	countDropped
 )
 
@@ -68,6 +69,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countARPRepeats:    {"arp_repeats", "ARP messages that repeat another of the last minute, and made no event."},
 		countClockJumps:    {"clock_jumps", "Times that packets went back by more than a minute, or had an impossible time."},
 		countOutages:       {"interface_down", "Times that the interface went down."},
+		countBroken:        {"files_broken", "Files of a watched folder that could not be read to their end: damaged, cut off, no capture, or written after the next had begun."},
 		countCut:           {"cut", "Packets, counted as decoded or dropped, of which not everything was captured (snaplen)."},
 		countOversized:     {"oversized", "Packets, counted as decoded or dropped, that are longer than the interface's MTU allows: offloads joined them before they were captured."},
 	} {

@@ -103,6 +103,9 @@ func (w *worker) run(ctx context.Context) {
 			}
 			break
 		}
+		if err != nil && w.raw.Time.IsZero() {
+			continue // nothing has come yet, so there is no time
+		}
 		w.index++
 		w.raw.Time = w.clock.see(w.raw.Time)
 		if !w.advance() {
@@ -278,6 +281,7 @@ func (w *worker) closeAccounts(end bool) {
 			a[countSeen] += n
 		}
 		a[countOutages] += c.Outages - w.lost.Outages
+		a[countBroken] += c.Broken - w.lost.Broken
 		a[countOversized] += c.Oversized - w.lost.Oversized
 		w.lost = c
 		a[countClockJumps] += w.clock.jumps - w.jumps

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor"
+	"github.com/tocsin/tocsin/sensor/capture/follow"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
@@ -29,13 +31,17 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Capture, detect, store and show, all in one",
 		Long: `Read captures or capture live, detect, keep everything in the embedded store,
-and show it in the console. Reading the same captures again changes nothing.`,
+and show it in the console. Reading the same captures again changes nothing.
+
+A folder is one tap: its captures are read in the order of their first packets,
+and new ones as they come, until interrupted, or with --once those that are there.`,
 		Example: `  tocsin run -r border.pcap.zst -r dmz.pcap.zst --assets assets.yml
   sudo tocsin run -i eth0
   tocsin run -r capture.pcap --once && tocsin search 'event.kind: alert'`,
 		Args: cobra.NoArgs,
 	}
-	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input; may be repeated")
+	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input, or a folder of captures to watch; may be repeated")
+	follow := cmd.Flags().Bool("follow", false, "go on with the captures as they grow, until interrupted")
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
@@ -49,6 +55,8 @@ and show it in the console. Reading the same captures again changes nothing.`,
 			return usagef("run: give a capture with -r or an interface with -i")
 		case *once && len(*ifaces) > 0:
 			return usagef("run: --once is for captures; an interface has no end")
+		case *once && *follow:
+			return usagef("run: --once ends when the captures are read, and --follow does not")
 		}
 		var id *identity
 		if len(*ifaces) > 0 {
@@ -76,8 +84,11 @@ and show it in the console. Reading the same captures again changes nothing.`,
 		if r.taps, err = in.openTaps(cmd.Context(), *ifaces, *how); err != nil {
 			return err
 		}
-		defer closeTaps(r.taps)
+		defer func() { closeTaps(r.taps) }()
 		advise(cmd.ErrOrStderr(), r.taps)
+		if err := r.follow(cmd.Context(), *follow, *once); err != nil {
+			return err
+		}
 		if err := id.own(*data); err != nil {
 			return err
 		}
@@ -104,6 +115,34 @@ type runner struct {
 	store      *embedded.Store
 
 	events atomic.Uint64 // stored
+}
+
+// follow makes taps of the captures that are read while they are being written:
+// folders, and all if so wanted.
+func (r *runner) follow(ctx context.Context, all, once bool) error {
+	var whole []string
+	for _, path := range r.captures {
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.IsDir():
+		case all && (err != nil || info.Mode().IsRegular()):
+		case all:
+			return usagef("run: --follow: %s is not a file", path)
+		default:
+			whole = append(whole, path)
+			continue
+		}
+		t, err := r.in.openFollowed(ctx, follow.Config{
+			Path: path, Once: once,
+			Report: func(err error) { complain(r.cmd.ErrOrStderr(), err) },
+		})
+		if err != nil {
+			return err
+		}
+		r.taps = append(r.taps, t)
+	}
+	r.captures = whole
+	return nil
 }
 
 // subscribers is how many goroutines detect and store.
@@ -193,7 +232,7 @@ func (r *runner) run(ctx context.Context) error {
 		stopPage()
 		return errors.Join(err, shown.Wait())
 	}
-	if len(r.captures) > 0 {
+	if len(r.captures) > 0 || r.listener == nil {
 		levels, err := alertLevels(dry, r.store)
 		if err != nil {
 			stopPage()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/capture/follow"
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
 )
 
@@ -97,6 +98,22 @@ func closeTaps(taps []tap) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// openFollowed opens a capture, or a folder of captures, that is being written.
+func (s sensing) openFollowed(ctx context.Context, c follow.Config) (tap, error) {
+	source, err := follow.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if *s.filter == "" {
+		return tap{source}, nil
+	}
+	filtered, err := pcap.Filter(source, *s.filter)
+	if err != nil {
+		return nil, errors.Join(usageError{err}, source.Close())
+	}
+	return tap{filtered}, nil
 }
 
 // live makes a sensor of an interface.

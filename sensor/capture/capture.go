@@ -25,8 +25,9 @@ type Packet struct {
 
 // ErrIdle is what a live source's Next returns when no packet came for about a
 // second. The packet's Time is then the present, and its Data empty, so that
-// the caller can let flows time out; Next may be called again. Sources that
-// read files never return it.
+// the caller can let flows time out; Next may be called again. Sources of files
+// return it only if they follow what is still being written. Their present is
+// that of the packets, and zero before the first.
 var ErrIdle = errors.New("no packet came")
 
 // Interface is one tap that a source reads.
@@ -39,13 +40,15 @@ type Interface struct {
 // They only grow. Dropped is by cause: "kernel" for want of room in the capture
 // ring, "interface" for want of room in the card, "damaged" for frames that came
 // broken, or another. Outages is how often a live interface went down, Oversized
-// how many packets were longer than the interface's MTU allows.
+// how many packets were longer than the interface's MTU allows, and Broken how many
+// files of a folder could not be read to their end.
 type Counters struct {
 	Received  uint64
 	Filtered  uint64
 	Dropped   map[string]uint64
 	Outages   uint64
 	Oversized uint64
+	Broken    uint64
 	RingFill  float64 // part of a live source's ring that waits to be read, from 0 to 1
 	State     *State  // of a live interface; nil if the source is a file
 }

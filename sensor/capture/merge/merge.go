@@ -129,6 +129,7 @@ func (s *Source) Counters() capture.Counters {
 		c := in.source.Counters()
 		sum.Received += c.Received
 		sum.Filtered += c.Filtered
+		sum.Broken += c.Broken
 		sum.Oversized += c.Oversized
 		for cause, n := range c.Dropped {
 			sum.Dropped[cause] += n
