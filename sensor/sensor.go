@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/capture"
@@ -116,6 +117,7 @@ type Sensor struct {
 	mu     sync.Mutex
 	total  account
 	errors map[event.Kind]map[string]uint64
+	now    []reading // of each worker
 }
 
 // New returns a sensor that publishes the events of a source. It does nothing
@@ -151,12 +153,22 @@ func (s *Sensor) Run(ctx context.Context) error {
 			workers[n] = newWorker(&s.cfg, n, src)
 		}
 	}
-	reading, stop := context.WithCancel(ctx)
+	s.mu.Lock()
+	s.now = make([]reading, len(workers))
+	s.mu.Unlock()
+	for n, w := range workers {
+		w.tell = func(r *reading) {
+			s.mu.Lock()
+			s.now[n] = *r
+			s.mu.Unlock()
+		}
+	}
+	running, stop := context.WithCancel(ctx)
 	defer stop()
-	var running sync.WaitGroup
+	var readers sync.WaitGroup
 	for _, w := range workers {
-		running.Go(func() {
-			w.run(reading)
+		readers.Go(func() {
+			w.run(running)
 			if s.cfg.Live {
 				stop() // the others must not go on with a part of the packets
 			}
@@ -167,7 +179,7 @@ func (s *Sensor) Run(ctx context.Context) error {
 	for _, w := range workers {
 		close(w.stop)
 	}
-	running.Wait()
+	readers.Wait()
 	for _, w := range workers {
 		if e := w.src.Close(); err == nil && w.err == nil {
 			err = e
@@ -273,4 +285,46 @@ func (s *Sensor) Counters() Counters {
 		}
 	}
 	return c
+}
+
+// Now is how a sensor is doing, as of a second of its packets ago at most.
+type Now struct {
+	At time.Time // of the last packet; zero if there was none yet
+	// Ledger is the account since the beginning, as Counters has it. It balances
+	// but for what a file's source leaves out, which is counted each minute.
+	Ledger map[string]uint64
+	Bytes  uint64  // of the packets on the wire
+	Flows  uint64  // that are followed
+	Ring   float64 // how full the fullest capture ring is, from 0 to 1
+}
+
+// reading is a worker's part of Now.
+type reading struct {
+	at      int64 // nanoseconds since 1970
+	account account
+	bytes   uint64
+	flows   uint64
+	ring    float64
+}
+
+// Now may be called at any time, by any goroutine.
+func (s *Sensor) Now() Now {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var at int64
+	var sum account
+	var n Now
+	for i := range s.now {
+		r := &s.now[i]
+		at = max(at, r.at)
+		sum.add(&r.account)
+		n.Bytes += r.bytes
+		n.Flows += r.flows
+		n.Ring = max(n.Ring, r.ring)
+	}
+	if at > 0 {
+		n.At = time.Unix(0, at).UTC()
+	}
+	n.Ledger = sum.named()
+	return n
 }

@@ -37,6 +37,9 @@ type worker struct {
 	refused  uint64           // fragments that the decoder dropped at once, in all shards
 	givenUp  uint64           // fragments given up later, at the last close
 	ledgers  uint64           // minutes closed
+	closed   account          // of all taps, in the closed minutes
+	bytes    uint64           // of packets on the wire, in the worker's shards
+	tell     func(*reading)   // once a second; see Sensor.Now
 
 	order  uint64 // of what is being made
 	made   *batch
@@ -131,6 +134,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 	w.index++
 	w.closeAccounts(true)
+	w.report()
 	w.flush(true)
 }
 
@@ -148,6 +152,7 @@ func (w *worker) advance() bool {
 		return true
 	}
 	w.second = now
+	w.report()
 	for _, sh := range w.shards {
 		if sh == nil {
 			continue
@@ -183,6 +188,7 @@ func (w *worker) handle() {
 	}
 	a := w.account(w.raw.Iface)
 	a[countSeen]++
+	w.bytes += uint64(w.raw.Length)
 	if w.raw.Length > len(w.raw.Data) {
 		a[countCut]++
 	}
@@ -265,31 +271,37 @@ func (w *worker) learn() {
 	}
 }
 
-// closeAccounts ends a minute of the ledger. What the source has lost or left
-// out is counted by the first worker, for the first tap: a source does not
-// know for whom it was.
-func (w *worker) closeAccounts(end bool) {
+// settle takes what the source has lost or left out into the open accounts. It
+// is counted by the first worker, for the first tap: a source does not know for
+// whom it was.
+func (w *worker) settle(end bool) {
 	w.learn()
-	if w.number == 0 && len(w.accounts) > 0 {
-		a := &w.accounts[0]
-		c := w.src.Counters()
-		a[countFiltered] += c.Filtered - w.lost.Filtered
-		a[countSeen] += c.Filtered - w.lost.Filtered
-		for cause, n := range c.Dropped {
-			n -= w.lost.Dropped[cause]
-			a[droppedBy(cause)] += n
-			a[countSeen] += n
-		}
-		a[countOutages] += c.Outages - w.lost.Outages
-		a[countBroken] += c.Broken - w.lost.Broken
-		a[countOversized] += c.Oversized - w.lost.Oversized
-		w.lost = c
-		a[countClockJumps] += w.clock.jumps - w.jumps
-		w.jumps = w.clock.jumps
-		lost := w.lostFragments(end)
-		a[countFragments] += lost - w.givenUp
-		w.givenUp = lost
+	if w.number != 0 || len(w.accounts) == 0 {
+		return
 	}
+	a := &w.accounts[0]
+	c := w.src.Counters()
+	a[countFiltered] += c.Filtered - w.lost.Filtered
+	a[countSeen] += c.Filtered - w.lost.Filtered
+	for cause, n := range c.Dropped {
+		n -= w.lost.Dropped[cause]
+		a[droppedBy(cause)] += n
+		a[countSeen] += n
+	}
+	a[countOutages] += c.Outages - w.lost.Outages
+	a[countBroken] += c.Broken - w.lost.Broken
+	a[countOversized] += c.Oversized - w.lost.Oversized
+	w.lost = c
+	a[countClockJumps] += w.clock.jumps - w.jumps
+	w.jumps = w.clock.jumps
+	lost := w.lostFragments(end)
+	a[countFragments] += lost - w.givenUp
+	w.givenUp = lost
+}
+
+// closeAccounts ends a minute of the ledger.
+func (w *worker) closeAccounts(end bool) {
+	w.settle(end)
 	w.enter(stageTime, 0)
 	for i := range w.accounts {
 		m := minute{
@@ -299,9 +311,30 @@ func (w *worker) closeAccounts(end bool) {
 			m.state = w.lost.State
 		}
 		w.made.minutes = append(w.made.minutes, m)
+		w.closed.add(&w.accounts[i])
 		w.accounts[i] = account{}
 	}
 	w.ledgers++
+}
+
+// report tells how the worker is doing.
+func (w *worker) report() {
+	if w.tell == nil {
+		return
+	}
+	if w.cfg.Live {
+		w.settle(false) // of a file, the end of the minute is soon enough
+	}
+	r := reading{at: w.clock.at, account: w.closed, bytes: w.bytes, ring: w.lost.RingFill}
+	for i := range w.accounts {
+		r.account.add(&w.accounts[i])
+	}
+	for _, sh := range w.shards {
+		if sh != nil {
+			r.flows += sh.flows.Counters().Live
+		}
+	}
+	w.tell(&r)
 }
 
 // lostFragments is how many fragments waited in vain; at the end, those that
