@@ -103,13 +103,43 @@ var coreByName = func() map[string]coreField {
 // CoreFields documents the fields that an event of any kind may have.
 func CoreFields() []FieldDoc { return append([]FieldDoc(nil), coreDocs[1:]...) }
 
-// ofFlows reports whether only events of flows have a field.
-func (c coreField) ofFlows() bool {
-	return flowFields&(1<<c) != 0
-}
-
+// flowFields are those that only events of flows have.
 const flowFields uint64 = 1<<cSrcBytes | 1<<cDstBytes | 1<<cNetBytes | 1<<cSrcPackets | 1<<cDstPackets | 1<<cNetPackets |
 	1<<cSrcPayload | 1<<cDstPayload | 1<<cState | 1<<cHistory | 1<<cEndReason
+
+// present tells which core fields an event has: those whose core is not absent,
+// a bit for each.
+func (e *Event) present() uint64 {
+	f := &e.Flow
+	p := uint64(1<<cTimestamp | 1<<cKind | 1<<cCategory | 1<<cType | 1<<cDataset)
+	if e.Kind == KindFlow {
+		p |= flowFields &^ (1<<cState | 1<<cHistory | 1<<cEndReason)
+		p |= some(f.State != "", cState) | some(f.History != "", cHistory) | some(f.EndReason != "", cEndReason)
+	}
+	if !f.Start.IsZero() {
+		p |= 1<<cStart | some(!f.End.IsZero(), cDuration)
+	}
+	if f.Src.IP.IsValid() {
+		p |= 1<<cSrcIP | 1<<cNetType
+	}
+	switch f.Transport {
+	case ProtoTCP, ProtoUDP, ProtoSCTP, ProtoICMP, ProtoICMPv6:
+		p |= 1<<cSrcPort | 1<<cDstPort
+	default:
+		p |= some(f.Src.Port != 0, cSrcPort) | some(f.Dst.Port != 0, cDstPort)
+	}
+	return p | some(!f.End.IsZero(), cEnd) | some(!e.ID.IsZero(), cID) | some(e.Sensor != "", cObserver) | some(e.Iface != "", cIface) |
+		some(f.Dst.IP.IsValid(), cDstIP) | some(f.Src.MAC != MAC{}, cSrcMAC) | some(f.Dst.MAC != MAC{}, cDstMAC) |
+		some(f.Transport != 0, cTransport) | some(f.CommunityID != "", cCommunityID) | some(f.VLAN != 0, cVLAN) |
+		some(f.InnerVLAN != 0, cInnerVLAN) | some(f.Service != "", cProtocol)
+}
+
+func some(yes bool, c coreField) uint64 {
+	if yes {
+		return 1 << c
+	}
+	return 0
+}
 
 func (e *Event) core(c coreField) Value {
 	f := &e.Flow
@@ -191,7 +221,7 @@ func (e *Event) core(c coreField) Value {
 		return strValue(f.Service)
 	}
 	if e.Kind != KindFlow {
-		return Value{} // see ofFlows
+		return Value{} // see flowFields
 	}
 	switch c {
 	case cSrcBytes:

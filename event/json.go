@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -15,11 +16,13 @@ import (
 // their names and sorted, so the same event always has the same bytes. It
 // keeps scratch space, and is for one goroutine. The zero Encoder is ready.
 //
-// The core fields, of which most events mainly consist, are written without
-// going through Values, and what lies between two of them is made beforehand.
+// Most events have the same fields as one before them, and differ in values.
+// What the JSON of such events has in common is their form, of which the
+// Encoder keeps some, so that an event is written by filling in a form.
 type Encoder struct {
-	order   []int32 // indices of an event's Fields, by name
-	seconds [8]second
+	forms   [256]*form
+	fields  []Field // those of an event that are not absent
+	seconds [256]second
 }
 
 // second is the text of a second, kept because events come in bursts.
@@ -29,87 +32,136 @@ type second struct {
 	set  bool
 }
 
+// form is what events have in common that have the same fields: their names in
+// the order of an event's Fields, and everything in traits.
+type form struct {
+	traits traits
+	names  []string
+	blanks []blank
+	end    string
+}
+
+// blank is a place in a form where a value is to be filled in.
+type blank struct {
+	before string    // what comes before it
+	core   coreField // whose value it is; 0 if that of field
+	field  int
+}
+
+// traits is what a form has of the core fields: which there are, and those
+// values that many events share.
+type traits struct {
+	present                uint64 // a bit for each
+	kind                   Kind
+	sensor, iface, service string
+	transport              uint8
+	ipv4                   bool
+}
+
+// shared are the core fields whose values are in traits.
+const shared uint64 = 1<<cKind | 1<<cCategory | 1<<cType | 1<<cDataset | 1<<cObserver | 1<<cIface | 1<<cProtocol | 1<<cTransport | 1<<cNetType
+
 // Append appends the JSON of e, without a line end.
 func (enc *Encoder) Append(dst []byte, e *Event) []byte {
-	order := enc.sort(e.Fields)
-	dst = append(dst, '{')
-	last := coreField(0) // of those written, unless another field came after it
-	w := nester{}
-	between := false // another field came after last
-	next := enc.place(e, order)
-	for c := coreField(1); c < numCore; c++ {
-		if e.Kind != KindFlow && c.ofFlows() {
-			continue
-		}
-		for next <= c {
-			if !between {
-				w, between = coreTexts.nester(last), true
-			}
-			w.dst = dst
-			w.field(&e.Fields[order[0]])
-			dst, order = w.dst, order[1:]
-			next = enc.place(e, order)
-		}
-		before := len(dst)
-		if between {
-			mark := w
-			w.dst = dst
-			w.open(coreNames[c])
-			dst = w.dst
-			w = mark
-		} else {
-			dst = append(dst, coreTexts[c].after[last]...)
-		}
-		key := len(dst)
-		if dst = enc.appendCore(dst, e, c); len(dst) == key {
-			dst = dst[:before]
-			continue
-		}
-		last, between = c, false
-	}
-	if !between {
-		w = coreTexts.nester(last)
-	}
-	w.dst = dst
-	for _, i := range order {
-		w.field(&e.Fields[i])
-	}
-	return w.end()
-}
-
-// place returns the core field before which the next other field is written.
-func (enc *Encoder) place(e *Event, order []int32) coreField {
-	if len(order) == 0 {
-		return numCore
-	}
-	name := e.Fields[order[0]].Name
-	from, to := coreField(1), numCore
-	for from < to {
-		if mid := (from + to) / 2; name < coreNames[mid] {
-			to = mid
-		} else {
-			from = mid + 1
-		}
-	}
-	return from
-}
-
-// sort returns the indices of fields by name.
-func (enc *Encoder) sort(fs []Field) []int32 {
-	enc.order = enc.order[:0]
+	fs := e.Fields
 	for i := range fs {
-		enc.order = append(enc.order, int32(i))
-	}
-	if len(fs) > 32 {
-		slices.SortStableFunc(enc.order, func(a, b int32) int { return strings.Compare(fs[a].Name, fs[b].Name) })
-		return enc.order
-	}
-	for i := 1; i < len(enc.order); i++ {
-		for j := i; j > 0 && fs[enc.order[j]].Name < fs[enc.order[j-1]].Name; j-- {
-			enc.order[j], enc.order[j-1] = enc.order[j-1], enc.order[j]
+		if fs[i].Value.IsZero() {
+			enc.fields = slices.DeleteFunc(append(enc.fields[:0], fs...), func(f Field) bool { return f.Value.IsZero() })
+			fs = enc.fields
+			defer clear(fs) // they are borrowed
+			break
 		}
 	}
-	return enc.order
+	f := enc.form(e, fs)
+	for i := range f.blanks {
+		b := &f.blanks[i]
+		dst = append(dst, b.before...)
+		if b.core == 0 {
+			dst = fs[b.field].Value.appendJSON(dst)
+		} else {
+			dst = enc.appendCore(dst, e, b.core)
+		}
+	}
+	return append(dst, f.end...)
+}
+
+// form returns the form of an event.
+func (enc *Encoder) form(e *Event, fs []Field) *form {
+	t := traits{e.present(), e.Kind, e.Sensor, e.Iface, e.Flow.Service, e.Flow.Transport, e.Flow.Src.IP.Is4()}
+	const odd = 0x9e3779b97f4a7c15
+	h := t.present ^ uint64(t.transport)<<40
+	if t.ipv4 {
+		h = ^h
+	}
+	for _, text := range [...]string{string(t.kind), t.sensor, t.iface, t.service} {
+		h = (h ^ mark(text)) * odd
+	}
+	for i := range fs {
+		h = (h ^ mark(fs[i].Name)) * odd
+	}
+	place := &enc.forms[h>>(64-8)]
+	if f := *place; f != nil && f.fits(&t, fs) {
+		return f
+	}
+	*place = enc.newForm(e, t, fs)
+	return *place
+}
+
+// mark is a number that tells most names apart.
+func mark(name string) uint64 {
+	n := uint64(len(name))
+	if n >= 8 {
+		s := name[n-8:]
+		n ^= uint64(s[0])<<8 | uint64(s[1])<<16 | uint64(s[2])<<24 | uint64(s[3])<<32 | uint64(s[4])<<40 | uint64(s[5])<<48 | uint64(s[6])<<56 | uint64(s[7])
+	}
+	return n
+}
+
+func (f *form) fits(t *traits, fs []Field) bool {
+	if f.traits != *t || len(f.names) != len(fs) {
+		return false
+	}
+	for i, name := range f.names {
+		if name != fs[i].Name {
+			return false
+		}
+	}
+	return true
+}
+
+// newForm makes the form of an event.
+func (enc *Encoder) newForm(e *Event, t traits, fs []Field) *form {
+	// Names last, the other texts are the event's.
+	t.kind, t.sensor, t.iface, t.service = Kind(strings.Clone(string(t.kind))), strings.Clone(t.sensor), strings.Clone(t.iface), strings.Clone(t.service)
+	f := &form{traits: t, names: make([]string, len(fs))}
+	order := make([]int, len(fs))
+	for i := range fs {
+		f.names[i], order[i] = fs[i].Name, i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(f.names[a], f.names[b]) })
+	w := nester{dst: []byte{'{'}}
+	fill := func(name string, b blank) {
+		w.open(name)
+		b.before = string(w.dst)
+		w.dst = w.dst[:0]
+		f.blanks = append(f.blanks, b)
+	}
+	for c := coreField(1); c <= numCore; c++ {
+		for len(order) > 0 && (c == numCore || f.names[order[0]] < coreNames[c]) {
+			fill(f.names[order[0]], blank{field: order[0]})
+			order = order[1:]
+		}
+		switch {
+		case c == numCore || t.present&(1<<c) == 0:
+		case shared&(1<<c) != 0:
+			w.open(coreNames[c])
+			w.dst = enc.appendCore(w.dst, e, c)
+		default:
+			fill(coreNames[c], blank{core: c})
+		}
+	}
+	f.end = string(w.end())
+	return f
 }
 
 // appendCore appends the JSON of what core returns, and nothing if that is absent.
@@ -272,40 +324,14 @@ func appendSome(b []byte, s string) []byte {
 	return appendString(b, s)
 }
 
-// coreText is what of a core field's JSON is the same in all events.
-type coreText struct {
-	path  string // as of nester, when the field was written
-	depth int
-	// after is what comes before the value, by the core field before it; 0 is
-	// for none.
-	after [numCore]string
-}
-
-// coreTable is the texts of all core fields.
-type coreTable [numCore]coreText
-
-var coreTexts = func() *coreTable {
-	texts := new(coreTable)
-	for c := coreField(1); c < numCore; c++ {
-		for last := range c {
-			w := texts.nester(last)
-			w.open(coreNames[c])
-			texts[c].path, texts[c].depth, texts[c].after[last] = w.path, w.depth, string(w.dst)
-		}
-	}
-	return texts
-}()
-
-// nester returns a nester that goes on after a core field, or at the start.
-func (texts *coreTable) nester(last coreField) nester {
-	return nester{path: texts[last].path, depth: texts[last].depth, comma: last != 0}
-}
-
 // AppendJSON appends the JSON of e; where many are written, use an Encoder.
 func (e *Event) AppendJSON(dst []byte) []byte {
-	var enc Encoder
+	enc := encoders.Get().(*Encoder)
+	defer encoders.Put(enc)
 	return enc.Append(dst, e)
 }
+
+var encoders = sync.Pool{New: func() any { return new(Encoder) }}
 
 // MarshalJSON implements json.Marshaler.
 func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
