@@ -11,6 +11,7 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/store/query"
 )
 
@@ -23,10 +24,10 @@ cause. Exit 1 if an account does not balance.`,
 		Example: "  tocsin ledger\n  tocsin ledger --minutes --data data",
 		Args:    cobra.NoArgs,
 	}
-	data := dataFlag(cmd)
+	where := storeFlags(cmd)
 	minutes := cmd.Flags().Bool("minutes", false, "a line for each minute instead of the total")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := openStore(*data)
+		s, err := where.open(cmd.Context(), embedded.ReadOnly)
 		if err != nil {
 			return err
 		}

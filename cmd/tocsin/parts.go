@@ -29,7 +29,6 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
-	"github.com/tocsin/tocsin/store/embedded"
 )
 
 // schema documents every field that any event may carry.
@@ -51,19 +50,6 @@ func kinds() []event.Kind {
 		}
 	}
 	return ks
-}
-
-func dataFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("data", "data", "`DIR` of the embedded store")
-}
-
-// openStore opens the embedded store to read, beside whoever writes it.
-func openStore(dir string) (*embedded.Store, error) {
-	s, err := embedded.Open(dir, embedded.ReadOnly)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w; tocsin run --data %s makes one", err, dir)
-	}
-	return s, err
 }
 
 // sensing are the flags of commands that read packets.

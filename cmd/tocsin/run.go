@@ -30,8 +30,8 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Capture, detect, store and show, all in one",
-		Long: `Read captures or capture live, detect, keep everything in the embedded store,
-and show it in the console. Reading the same captures again changes nothing.
+		Long: `Read captures or capture live, detect, keep everything in the embedded store or
+in Elasticsearch, and show it in the console. Reading the same captures again changes nothing.
 
 A folder is one tap: its captures are read in the order of their first packets,
 and new ones as they come, until interrupted, or with --once those that are there.`,
@@ -47,7 +47,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
 	listen := listenFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
-	data := dataFlag(cmd)
+	where := storeFlags(cmd)
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -61,7 +61,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		var id *identity
 		if len(*ifaces) > 0 {
 			var err error
-			if id, err = successor(*asUser, *data); err != nil {
+			if id, err = successor(*asUser, *where.data); err != nil {
 				return err
 			}
 			if err := id.renounce(); err != nil {
@@ -89,13 +89,15 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		if err := r.follow(cmd.Context(), *follow, *once); err != nil {
 			return err
 		}
-		if err := id.own(*data); err != nil {
-			return err
+		if where.embedded() {
+			if err := id.own(*where.data); err != nil {
+				return err
+			}
 		}
 		if err := id.become(); err != nil {
 			return err
 		}
-		if r.store, err = embedded.Open(*data, embedded.ReadWrite); err != nil {
+		if r.store, err = where.openToFill(cmd.Context()); err != nil {
 			return id.explain(err)
 		}
 		return errors.Join(r.run(cmd.Context()), r.store.Close())
@@ -112,7 +114,7 @@ type runner struct {
 	taps       []tap
 	listener   net.Listener // nil: no console
 	correlator *correlator.Correlator
-	store      *embedded.Store
+	store      store.Store
 
 	events atomic.Uint64 // stored
 }
@@ -189,7 +191,8 @@ func (r *runner) run(ctx context.Context) error {
 	// The end of ctx stops the sensors; what they made is then still detected
 	// and stored.
 	var sensing, storing errgroup.Group
-	dry := context.WithoutCancel(ctx)
+	dry, dried := outlive(ctx, grace)
+	defer dried()
 	stuck, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	for range subscribers {
@@ -250,6 +253,19 @@ func (r *runner) run(ctx context.Context) error {
 		failed = errTold
 	}
 	return errors.Join(failed, shown.Wait())
+}
+
+// grace is how long what the sensors have made may take to be stored when the
+// process is asked to end: a store that is away would take it for ever.
+const grace = time.Minute
+
+// outlive returns a context that ends a while after another.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(by, func() { cancel(fmt.Errorf("not stored within %s of the end", by)) })
+	})
+	return longer, func() { stop(); cancel(nil) }
 }
 
 // keep detects in a batch and stores it with what was found.
@@ -349,17 +365,17 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "serve",
 		Short:   "Show a store in the console",
-		Example: "  tocsin serve --data data",
+		Example: "  tocsin serve --data data\n  tocsin serve --elasticsearch https://es1:9200 --elasticsearch-user tocsin --elasticsearch-ca ca.pem",
 		Args:    cobra.NoArgs,
 	}
-	data, listen := dataFlag(cmd), listenFlag(cmd)
+	where, listen := storeFlags(cmd), listenFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		l, err := listenOn(*listen)
 		if err != nil {
 			return err
 		}
 		defer l.Close()
-		s, err := embedded.Open(*data, embedded.ReadWrite) // analysts judge alerts
+		s, err := where.open(cmd.Context(), embedded.ReadWrite) // analysts judge alerts
 		if err != nil {
 			return err
 		}

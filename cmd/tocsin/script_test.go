@@ -9,11 +9,18 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tocsin/tocsin/internal/servers"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tocsin": main})
+	testscript.Main(withServers{m}, map[string]func(){"tocsin": main})
 }
+
+// withServers runs the tests, and ends the servers that they started.
+type withServers struct{ m *testing.M }
+
+func (w withServers) Run() int { return servers.Run(w.m) }
 
 // TestScripts runs command lines as people type them.
 func TestScripts(t *testing.T) {

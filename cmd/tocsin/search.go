@@ -16,6 +16,7 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/store/query"
 )
 
@@ -30,7 +31,7 @@ in a subset of Lucene, or in Arkime's expressions. docs/QUERY.md has the languag
   tocsin search 'source.ip: 198.51.100.66' --last 1h`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	data := dataFlag(cmd)
+	where := storeFlags(cmd)
 	last := cmd.Flags().Duration("last", 0, "only the last `DURATION` before the newest event that is stored, such as 24h")
 	from := timeFlag(cmd, "from", "from this `TIME` on (RFC 3339)")
 	to := timeFlag(cmd, "to", "before this `TIME` (RFC 3339)")
@@ -49,7 +50,7 @@ in a subset of Lucene, or in Arkime's expressions. docs/QUERY.md has the languag
 				return usageError{err}
 			}
 		}
-		s, err := openStore(*data)
+		s, err := where.open(cmd.Context(), embedded.ReadOnly)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
 	"github.com/tocsin/tocsin/trace/all"
 )
@@ -24,7 +25,7 @@ func newTrace() *cobra.Command {
 		Example: "  tocsin trace 10.3.0.10\n  tocsin trace 019e0b7c5a2a4b6f8d1e2f3a4b5c6d7e --format html -o trace.html",
 		Args:    cobra.ExactArgs(1),
 	}
-	data := dataFlag(cmd)
+	where := storeFlags(cmd)
 	format := cmd.Flags().String("format", "json", "`FORMAT`: json, csv, html, stix")
 	output := cmd.Flags().StringP("output", "o", "-", "`FILE` to write, - for standard output")
 	from := timeFlag(cmd, "from", "look at events from this `TIME` on (RFC 3339)")
@@ -42,7 +43,7 @@ func newTrace() *cobra.Command {
 		} else {
 			return usagef("%q is neither the identifier of an alert nor an address", args[0])
 		}
-		s, err := openStore(*data)
+		s, err := where.open(cmd.Context(), embedded.ReadOnly)
 		if err != nil {
 			return err
 		}
