@@ -60,6 +60,9 @@ type Rule struct {
 	Window *Window
 	// Silent says that the rule makes no alert: it only releases Signal.Then.
 	Silent bool
+	// Family is the same for all rules that release each other's signals, however
+	// indirectly; empty for others.
+	Family string
 }
 
 // Window is a condition over the signals of one group within a sliding span of
@@ -106,8 +109,21 @@ type Signal struct {
 	// correlation over correlations. An alert of theirs takes its events from
 	// that window, too.
 	Then []Signal
+	// Shared are the parts of Group that all rules of the rule's family group
+	// by; empty without Family.
+	Shared string
 
 	from *group // whose window released it
+}
+
+// Home names the memory that a signal must come to: signals with the same Home
+// to the same. It is the rule and group, or, of a family, what all of its rules
+// group by, so that what one of them releases is at home there as well.
+func (s *Signal) Home() string {
+	if s.Rule.Family != "" {
+		return s.Rule.Family + " " + s.Shared
+	}
+	return s.Rule.ID + " " + s.Group
 }
 
 // Note is what an alert says of a signal beyond its addresses. It may be shared

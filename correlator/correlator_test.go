@@ -45,6 +45,7 @@ func detector() correlator.Detector {
 	below := rule("below", window.Count("events", 5*time.Minute, window.AtLeast(2)))
 	below.Silent = true
 	above := rule("above", window.Count("bursts", 30*time.Minute, window.AtLeast(3)))
+	below.Family, above.Family = "bursts", "bursts"
 	return correlator.Detector{
 		Name: "test", Rules: []*correlator.Rule{single, count, distinct, ordered, few, below, above},
 		Match: func(e *event.Event, emit func(correlator.Signal)) {
@@ -191,7 +192,10 @@ func TestOrder(t *testing.T) {
 		half := len(es) / 2
 		alerts, _ := first.Process(t.Context(), es[:half])
 		all.Add(alerts)
-		if err := c.Warm(t.Context(), es[:half]); err != nil {
+		c.Resume(es[half-1].Time)
+		from := es[half-1].Time.Add(-c.Horizon())
+		remembered := slices.DeleteFunc(slices.Clone(es[:half]), func(e event.Event) bool { return e.Time.Before(from) })
+		if err := c.Warm(t.Context(), remembered); err != nil {
 			t.Fatal(err)
 		}
 		alerts, _ = c.Process(t.Context(), es[half:])

@@ -24,7 +24,9 @@ type state struct {
 	waiting map[*group]bool
 	clock   time.Time               // time of the latest event of all
 	judged  time.Time               // clock when waiting groups were last looked at
-	swept   time.Time               // clock when old memory was last given up
+	swept   time.Time               // clock when old memory was last looked for
+	forgot  time.Time               // clock when old memory was last given up
+	begun   time.Time               // signals before this were never given; zero: all were
 	ended   bool                    // nothing more comes
 	extra   map[*Rule]time.Duration // how much longer a rule's signals serve the windows they released
 	loss    map[string]map[time.Time]float64
@@ -82,14 +84,17 @@ func newState(cfg Config, rules []*Rule) *state {
 		loss:    map[string]map[time.Time]float64{},
 		alerts:  map[*Rule]uint64{},
 	}
-	var longest, silent time.Duration
+	// A family's signals may release one another, one window behind the other.
+	families := map[string]time.Duration{}
 	for _, r := range rules {
-		longest = max(longest, r.span()+r.bucket())
-		if r.Silent {
-			silent = max(silent, r.span())
+		length := r.span() + r.bucket()
+		if r.Family != "" {
+			families[r.Family] += length
+			length = families[r.Family]
 		}
+		s.horizon = max(s.horizon, length)
 	}
-	s.horizon = longest + silent + cfg.Lateness
+	s.horizon += cfg.Lateness + judging
 	return s
 }
 
@@ -111,21 +116,13 @@ func compareSignals(a, b *Signal) int {
 	return cmp.Or(a.Time.Compare(b.Time), a.ID.Compare(b.ID), cmp.Compare(a.Part, b.Part))
 }
 
-// insert remembers signals; last is the time of the latest event that came
-// with them. It returns how many came too late to count exactly.
-func (s *state) insert(signals []Signal, last time.Time) (late int) {
-	s.ended = false
-	for i := range signals {
-		s.clock = latest(s.clock, signals[i].Time)
-		if signals[i].Time.Before(s.clock.Add(-s.cfg.Lateness)) {
-			late++
-		}
-		s.add(&signals[i])
-	}
-	s.clock = latest(s.clock, last)
-	return late
+// resume goes on where another state ended, of which it has nothing.
+func (s *state) resume(clock time.Time) {
+	s.clock, s.swept, s.judged = clock, clock, clock
+	s.begun = clock.Add(-s.horizon)
 }
 
+// add remembers a signal; one that is remembered changes nothing.
 func (s *state) add(sig *Signal) {
 	groups := s.groups[sig.Rule]
 	if groups == nil {
@@ -135,6 +132,10 @@ func (s *state) add(sig *Signal) {
 	g := groups[sig.Group]
 	if g == nil {
 		g = &group{rule: sig.Rule, key: sig.Group}
+		if w := sig.Rule.Window; w != nil && w.Final {
+			// A part of a window must not be judged as the whole.
+			g.closed = s.complete(sig.Rule)
+		}
 		groups[sig.Group] = g
 	}
 	i := len(g.signals)
@@ -403,10 +404,13 @@ func insertSorted[T any](list []T, x T, compare func(T, T) int, limit int) []T {
 	return slices.Insert(list, i, x)
 }
 
-// report judges what has changed and returns the alerts that are new or
-// different; unless it is to be loud, they only count as reported.
-func (s *state) report(loud bool) []event.Alert {
-	if s.ended || s.clock.Sub(s.judged) >= time.Minute {
+// judging is how much event time passes between two looks at windows that wait
+// until no signal of theirs is expected any more.
+const judging = time.Minute
+
+// report judges what has changed and returns the alerts that are new or different.
+func (s *state) report() []event.Alert {
+	if s.ended || s.clock.Sub(s.judged) >= judging {
 		s.judged = s.clock
 		for g := range s.waiting {
 			s.touch(g)
@@ -436,21 +440,18 @@ func (s *state) report(loud bool) []event.Alert {
 			if b.sent == nil {
 				s.alerts[g.rule]++
 			}
+			old := b.sent == nil && !s.begun.IsZero() && b.start.Before(s.begun.Add(g.rule.span()+g.rule.bucket()).Truncate(g.rule.bucket()))
 			sent := cloneAlert(&a)
 			b.sent = &sent
-			if loud {
-				alerts = append(alerts, cloneAlert(&a))
+			if old {
+				continue // it was reported before the state began, and maybe of more
 			}
+			alerts = append(alerts, cloneAlert(&a))
 		}
 	}
 	s.dirty = s.dirty[:0]
 	s.sweep()
 	return alerts
-}
-
-func (s *state) flush() []event.Alert {
-	s.ended = true
-	return s.report(true)
 }
 
 // sweep gives up memory that no event within Lateness can need, every Lateness
@@ -471,7 +472,7 @@ func (s *state) sweep() {
 	if s.clock.Sub(s.swept) < s.cfg.Lateness {
 		return
 	}
-	s.swept = s.clock
+	s.swept, s.forgot = s.clock, s.clock
 	for rule, groups := range s.groups {
 		closed := s.clock.Add(-s.cfg.Lateness).Truncate(rule.bucket())
 		cut := closed.Add(-rule.span() - s.extra[rule])
@@ -512,6 +513,19 @@ func (s *state) sweep() {
 			delete(s.loss, sensor)
 		}
 	}
+}
+
+// complete is the start of the earliest bucket of a rule of which a group that
+// is not remembered has had no signals.
+func (s *state) complete(r *Rule) time.Time {
+	at := s.forgot
+	if !at.IsZero() {
+		at = at.Add(-s.cfg.Lateness).Truncate(r.bucket())
+	}
+	if !s.begun.IsZero() {
+		at = latest(at, s.begun.Add(r.span()+r.bucket()).Truncate(r.bucket()))
+	}
+	return at
 }
 
 // evict gives up groups, those whose latest signal is oldest first, until there
@@ -642,26 +656,17 @@ func sentence(a *event.Alert) string {
 	}
 }
 
-// account takes a sensor's ledger: the share of packets that it did not see in
-// one minute. An alert carries the worst minute of those it spans, so that it
-// is the same in whatever order ledgers come.
-func (s *state) account(e *event.Event) {
-	ledger := event.Ledger{}
-	ledger.Add(e)
-	total, lost := float64(ledger["seen"]), float64(ledger.Dropped())
-	if lost <= 0 || total <= 0 {
-		return
-	}
-	minute := e.Time.Truncate(time.Minute)
-	if !e.Flow.Start.IsZero() {
-		minute = e.Flow.Start.Truncate(time.Minute)
-	}
-	minutes := s.loss[e.Sensor]
+// account takes what a sensor did not see in one minute. An alert carries the
+// worst minute of those it spans, so that it is the same in whatever order
+// ledgers come.
+func (s *state) account(l *Loss) {
+	minute := l.Minute
+	minutes := s.loss[l.Sensor]
 	if minutes == nil {
 		minutes = map[time.Time]float64{}
-		s.loss[e.Sensor] = minutes
+		s.loss[l.Sensor] = minutes
 	}
-	minutes[minute] = max(minutes[minute], min(lost/total, 1))
+	minutes[minute] = max(minutes[minute], l.Share)
 	for _, groups := range s.groups {
 		for _, g := range groups {
 			for _, b := range g.buckets {
@@ -672,14 +677,6 @@ func (s *state) account(e *event.Event) {
 			}
 		}
 	}
-}
-
-func (s *state) stats() Stats {
-	st := Stats{Evicted: s.evicted, Truncated: s.truncated, Kept: s.kept}
-	for _, groups := range s.groups {
-		st.Groups += len(groups)
-	}
-	return st
 }
 
 func latest(a, b time.Time) time.Time {

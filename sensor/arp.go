@@ -98,6 +98,12 @@ func (a *arps) oldest(now int64, forget bool) {
 // emit makes an event, and begins a window unless the message is forgotten.
 func (a *arps) emit(s *arpState, now int64) {
 	k := &s.key
+	if a.sh.w.cfg.CountOnly {
+		a.sh.w.account(k.iface)[countEvents]++
+		a.sh.w.tally.arps++
+		a.again(s, now)
+		return
+	}
 	e := event.Event{Time: s.last.UTC(), Kind: event.KindARP}
 	e.Flow = event.Flow{
 		Src:  event.Endpoint{IP: k.senderIP, MAC: s.frame[0]},
@@ -141,7 +147,11 @@ func (a *arps) emit(s *arpState, now int64) {
 	h.Uint(s.ordinal)
 	e.ID = h.ID(e.Time)
 	w.emit(&e, k.iface)
+	a.again(s, now)
+}
 
+// again begins a window, unless the message is forgotten.
+func (a *arps) again(s *arpState, now int64) {
 	s.ordinal++
 	s.repeats = 0
 	if s.until >= 0 {

@@ -59,6 +59,9 @@ type Config struct {
 	// receiver does. On a machine that watches itself, checksums are wrong
 	// because the network card fills them in after the capture.
 	DropBadChecksums bool
+	// CountOnly counts events instead of making them; see Sensor.Tally. Only
+	// those of the ledger go to the sink.
+	CountOnly bool
 }
 
 // DefaultConfig returns a configuration without protocols for one worker.
@@ -117,7 +120,9 @@ type Sensor struct {
 	mu     sync.Mutex
 	total  account
 	errors map[event.Kind]map[string]uint64
-	now    []reading // of each worker
+	now    []reading             // of each worker
+	kinds  map[event.Kind]uint64 // of the tally
+	flows  []FlowTally           // likewise
 }
 
 // New returns a sensor that publishes the events of a source. It does nothing
@@ -185,6 +190,7 @@ func (s *Sensor) Run(ctx context.Context) error {
 			err = e
 		}
 		s.addErrors(w)
+		s.addTally(&w.tally)
 	}
 	if err != nil {
 		return err

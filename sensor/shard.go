@@ -61,13 +61,10 @@ func (sh *shard) close() {
 	sh.arps.close()
 }
 
-// ip takes a packet with an IP header.
-func (sh *shard) ip(p *packet.Packet) {
-	if p.Fragment {
-		return // only without Defrag
-	}
+// ip takes a packet with an IP header, whose flow was looked up.
+func (sh *shard) ip(l *flow.Lookup, p *packet.Packet) {
 	sh.flows.Advance(sh.w.clock.steady)
-	r, side := sh.flows.Packet(p)
+	r, side := sh.flows.Take(l, p)
 	switch p.Proto {
 	case packet.ProtoTCP:
 		sh.tcp(r, side, p)
@@ -146,6 +143,14 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 		if r.Mark == unparsed {
 			a[countConversations]++
 		}
+	}
+	if w.cfg.CountOnly {
+		w.account(r.Iface())[countEvents]++
+		w.tally.flow(r)
+		if why != flow.Active && c != nil {
+			sh.forget(c, r)
+		}
+		return
 	}
 	f := r.Flow()
 	f.EndReason = why.String()
@@ -251,6 +256,11 @@ func (sh *shard) publish(e *event.Event, r *flow.Record, ordinal uint64) {
 // transaction takes an event of a parser.
 func (sh *shard) transaction(at time.Time, fields []event.Field) {
 	c, r := sh.talk, sh.record
+	if sh.w.cfg.CountOnly {
+		sh.w.account(r.Iface())[countEvents]++
+		sh.w.tally.protocols[c.protocol]++
+		return
+	}
 	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: sh.tunnelFields(c, r, fields)}
 	e.Flow.Service = c.service
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)

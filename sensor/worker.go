@@ -10,6 +10,7 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/flow"
 	"github.com/tocsin/tocsin/sensor/packet"
 )
 
@@ -21,9 +22,11 @@ type worker struct {
 	cfg    *Config
 	number int
 	src    capture.Source
+	batch  capture.BatchSource // src, if it is one
 	dec    packet.Decoder
-	raw    capture.Packet
-	packet packet.Packet
+	raws   [lanes]capture.Packet
+	lanes  [lanes]lane
+	packet packet.Packet // of the uncommon kind
 	clock  clock
 	second int64 // of the clock, up to which the shards' timers have run
 	minute int64 // of packet time, whose accounts are open
@@ -41,6 +44,7 @@ type worker struct {
 	bytes    uint64           // of packets on the wire, in the worker's shards
 	tell     func(*reading)   // once a second; see Sensor.Now
 
+	tally  tally
 	order  uint64 // of what is being made
 	made   *batch
 	sent   uint64 // index at the last batch
@@ -52,6 +56,29 @@ type worker struct {
 	links  []unknownLink       // seen by the first worker
 	err    error               // of the source
 }
+
+// lanes is how many packets are on their way at a time: enough that what the
+// first one needs of memory is there when the last one has been asked for, and
+// few enough that what is known of them stays in the nearest cache.
+const lanes = 32
+
+// lane is one of several packets that are on their way; see ahead.
+type lane struct {
+	shard  *shard // whose the packet is; nil if that is not known, or another worker's
+	kind   kind
+	glance packet.Glance
+	lookup flow.Lookup
+	packet packet.Packet
+}
+
+// kind says what to do with a packet when its turn comes.
+type kind uint8
+
+const (
+	uncommon kind = iota // to be decoded then
+	common               // it was decoded
+	foreign              // nothing: another worker does
+)
 
 // unknownLink counts the packets of a tap that have a link type which the
 // decoder does not know.
@@ -74,7 +101,9 @@ func newWorker(cfg *Config, number int, src capture.Source) *worker {
 		stop:   make(chan struct{}),
 		hasher: event.NewHasher(),
 		errors: make([]map[string]uint64, len(cfg.Protocols)),
+		tally:  tally{protocols: make([]uint64, len(cfg.Protocols))},
 	}
+	w.batch, _ = src.(capture.BatchSource)
 	for n := number; n < Shards; n += cfg.Workers {
 		w.shards[n] = newShard(w, n)
 	}
@@ -99,26 +128,25 @@ func (w *worker) enter(stage, shard int) {
 // run reads until the source ends, the context is done or the merger has gone.
 func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := w.src.Next(&w.raw)
-		if err != nil && !errors.Is(err, capture.ErrIdle) {
+		n, err := w.read()
+		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				w.err = err
 			}
 			break
 		}
-		if err != nil && w.raw.Time.IsZero() {
+		if w.raws[0].Link == idle && w.raws[0].Time.IsZero() {
 			continue // nothing has come yet, so there is no time
 		}
-		w.index++
-		w.raw.Time = w.clock.see(w.raw.Time)
-		if !w.advance() {
-			return
+		if n > 1 {
+			w.ahead(n)
+		} else {
+			w.lanes[0].kind = uncommon
 		}
-		if err == nil {
-			w.handle()
-		}
-		if !w.send() {
-			return
+		for i := range n {
+			if !w.take(&w.lanes[i], &w.raws[i]) {
+				return
+			}
 		}
 	}
 	w.index++
@@ -136,6 +164,70 @@ func (w *worker) run(ctx context.Context) {
 	w.closeAccounts(true)
 	w.report()
 	w.flush(true)
+}
+
+// read gets the packets that come next. One whose Link is idle is none: it tells
+// the time.
+func (w *worker) read() (n int, err error) {
+	if w.batch != nil {
+		return w.batch.NextBatch(w.raws[:])
+	}
+	if err := w.src.Next(&w.raws[0]); errors.Is(err, capture.ErrIdle) {
+		w.raws[0].Link = idle
+	} else if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// idle is no link type.
+const idle capture.LinkType = 1<<16 - 1
+
+// ahead does for some packets what can be done before their turn comes: it
+// decodes those of the common kind that are the worker's, and asks for the
+// records of their flows.
+func (w *worker) ahead(n int) {
+	for i := range n {
+		l, raw := &w.lanes[i], &w.raws[i]
+		l.kind = uncommon
+		if !w.dec.Glance(&l.glance, raw) {
+			continue
+		}
+		l.shard = w.shards[l.glance.Hash%Shards]
+		if l.shard == nil {
+			l.kind = foreign
+		} else if w.dec.Common(&l.packet, raw, &l.glance) {
+			l.kind = common
+			l.shard.flows.Prepare(&l.lookup, &l.packet)
+		}
+	}
+	for i := range n {
+		if l := &w.lanes[i]; l.kind == common {
+			l.shard.flows.Approach(&l.lookup)
+		}
+	}
+}
+
+// take does everything that is to be done at a packet's turn. It reports false
+// if the merger has gone.
+func (w *worker) take(l *lane, raw *capture.Packet) bool {
+	w.index++
+	raw.Time = w.clock.see(raw.Time)
+	if !w.advance() {
+		return false
+	}
+	switch l.kind {
+	case common:
+		w.seen(raw)[countDecoded]++
+		w.enter(stagePacket, l.shard.number)
+		l.packet.Time = raw.Time
+		l.shard.ip(&l.lookup, &l.packet)
+	case uncommon:
+		if raw.Link != idle {
+			w.handle(raw)
+		}
+	}
+	return w.send()
 }
 
 // advance lets everything happen that the clock brings about before the
@@ -166,17 +258,17 @@ func (w *worker) advance() bool {
 	return true
 }
 
-// handle decodes the present packet and, if it is in one of the worker's
+// handle decodes a packet of any kind and, if it is in one of the worker's
 // shards, accounts for it and looks into it. Every worker puts fragments
 // together, as the shard is known only then.
-func (w *worker) handle() {
+func (w *worker) handle(raw *capture.Packet) {
 	p := &w.packet
-	outcome := w.dec.Decode(p, &w.raw)
+	outcome := w.dec.Decode(p, raw)
 	if outcome == packet.FragmentDropped {
 		w.refused++
 	}
 	if outcome == packet.UnknownLink && w.number == 0 {
-		w.unknownLink()
+		w.unknownLink(raw)
 	}
 	if len(p.Outer) > 0 {
 		w.carriers(p)
@@ -186,12 +278,7 @@ func (w *worker) handle() {
 	if sh == nil {
 		return
 	}
-	a := w.account(w.raw.Iface)
-	a[countSeen]++
-	w.bytes += uint64(w.raw.Length)
-	if w.raw.Length > len(w.raw.Data) {
-		a[countCut]++
-	}
+	a := w.seen(raw)
 	if outcome != packet.OK && outcome != packet.Held {
 		a[countDropped+int(outcome-packet.UnknownLink)]++
 		return
@@ -202,11 +289,24 @@ func (w *worker) handle() {
 	}
 	w.enter(stagePacket, n)
 	switch {
-	case p.IPVersion != 0:
-		sh.ip(p)
+	case p.IPVersion != 0 && !p.Fragment: // of which there are none with Defrag
+		var l flow.Lookup
+		sh.flows.Prepare(&l, p)
+		sh.ip(&l, p)
 	case p.ARP.Op != 0:
 		sh.arps.packet(p)
 	}
+}
+
+// seen counts a packet as seen in the account of its tap, which it returns.
+func (w *worker) seen(raw *capture.Packet) *account {
+	a := w.account(raw.Iface)
+	a[countSeen]++
+	w.bytes += uint64(raw.Length)
+	if raw.Length > len(raw.Data) {
+		a[countCut]++
+	}
+	return a
 }
 
 // carriers counts a packet to the flows of the tunnels over UDP that it was in,
@@ -228,11 +328,11 @@ func (w *worker) carriers(p *packet.Packet) {
 
 // unknownLink takes note of the present packet's link type. Beyond the bound,
 // packets are counted with the last one.
-func (w *worker) unknownLink() {
-	i := slices.IndexFunc(w.links, func(u unknownLink) bool { return u.iface == w.raw.Iface && u.link == w.raw.Link })
+func (w *worker) unknownLink(raw *capture.Packet) {
+	i := slices.IndexFunc(w.links, func(u unknownLink) bool { return u.iface == raw.Iface && u.link == raw.Link })
 	switch {
 	case i < 0 && len(w.links) < maxUnknownLinks:
-		w.links = append(w.links, unknownLink{iface: w.raw.Iface, link: w.raw.Link, packets: 1})
+		w.links = append(w.links, unknownLink{iface: raw.Iface, link: raw.Link, packets: 1})
 	case i < 0:
 		w.links[maxUnknownLinks-1].packets++
 	default:

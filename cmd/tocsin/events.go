@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor"
 )
 
 func newEvents() *cobra.Command {
@@ -19,16 +20,29 @@ func newEvents() *cobra.Command {
 		Short: "Print the events of captures as JSON lines",
 		Long: `Print what a sensor makes of captures (pcap, pcapng, plain or compressed by
 gzip or zstd; - for standard input): flows, transactions of protocols, and the
-sensor's accounts. Several captures are read as one, in the order of time.`,
-		Example: "  tocsin events capture.pcap.gz | jq -c 'select(.event.dataset==\"tocsin.dns\")'",
+sensor's accounts. Several captures are read as one, in the order of time.
+
+With --count, print tables instead: how many events of each kind there are, and
+how many flows, packets and bytes of each transport and state.`,
+		Example: "  tocsin events capture.pcap.gz | jq -c 'select(.event.dataset==\"tocsin.dns\")'\n  tocsin events --count --protocols none capture.pcap.gz",
 		Args:    cobra.MinimumNArgs(1),
 	}
 	in := sensingFlags(cmd)
+	onlyCount := cmd.Flags().Bool("count", false, "print how many events and flows there are, not the events")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if os.Getenv("GOGC") == "" {
 			defer debug.SetGCPercent(debug.SetGCPercent(eventsGC))
 		}
-		s, err := in.files(openInputs(cmd.Context(), args, cmd.InOrStdin()), &lines{w: cmd.OutOrStdout()})
+		inputs := openInputs(cmd.Context(), args, cmd.InOrStdin())
+		if *onlyCount {
+			var n ledgers
+			s, err := in.files(inputs, &n, func(c *sensor.Config) { c.CountOnly = true })
+			if err != nil {
+				return err
+			}
+			return count(cmd.Context(), s, &n, cmd.OutOrStdout())
+		}
+		s, err := in.files(inputs, &lines{w: cmd.OutOrStdout()})
 		if err != nil {
 			return err
 		}

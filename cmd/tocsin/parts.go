@@ -103,10 +103,13 @@ func (s sensing) workerCount() (int, error) {
 }
 
 // files makes a sensor of captures, which are read as one in the order of time.
-func (s sensing) files(inputs []input, sink sensor.Sink) (*sensor.Sensor, error) {
+func (s sensing) files(inputs []input, sink sensor.Sink, change ...func(*sensor.Config)) (*sensor.Sensor, error) {
 	cfg, err := s.config()
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range change {
+		c(&cfg)
 	}
 	if cfg.Workers, err = s.workerCount(); err != nil {
 		return nil, err
@@ -159,22 +162,31 @@ func detectingFlags(cmd *cobra.Command) detecting {
 	}
 }
 
-// correlator puts together what looks for attacks. What is wrong with single
-// lines of lists is told on errs and does not stop it; a rule that is wrong
-// does, for nobody would notice that it is missing.
+// correlator makes a correlator of what config puts together.
 func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, error) {
-	fields, err := schema()
+	cfg, err := d.config(errs)
 	if err != nil {
 		return nil, err
 	}
+	return correlator.New(cfg)
+}
+
+// config puts together what looks for attacks. What is wrong with single
+// lines of lists is told on errs and does not stop it; a rule that is wrong
+// does, for nobody would notice that it is missing.
+func (d detecting) config(errs io.Writer) (correlator.Config, error) {
+	fields, err := schema()
+	if err != nil {
+		return correlator.Config{}, err
+	}
 	set, err := loadRules(fields, *d.rules, true)
 	if err != nil {
-		return nil, err
+		return correlator.Config{}, err
 	}
 	assets := &enrich.Assets{}
 	if *d.assets != "" {
 		if assets, err = enrich.Load(*d.assets); err != nil {
-			return nil, err
+			return correlator.Config{}, err
 		}
 	}
 	cfg := correlator.Config{
@@ -184,12 +196,12 @@ func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, error) {
 	if len(*d.intel) > 0 {
 		table, reports, err := loadIntel(*d.intel)
 		if err != nil {
-			return nil, err
+			return correlator.Config{}, err
 		}
 		printIntel(io.Discard, errs, reports)
 		cfg.Detectors = append(cfg.Detectors, table.Detector())
 	}
-	return correlator.New(cfg)
+	return cfg, nil
 }
 
 // ruleErrors are everything that is wrong with rules, a line each.

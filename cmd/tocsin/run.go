@@ -295,6 +295,7 @@ func (r *runner) warm(ctx context.Context) error {
 	if err != nil || last.IsZero() {
 		return err
 	}
+	r.correlator.Resume(last)
 	var batch []event.Event
 	for e, err := range r.store.Search(ctx, store.Query{Set: store.Events, From: last.Add(-r.correlator.Horizon())}) {
 		if err != nil {

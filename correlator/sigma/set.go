@@ -70,6 +70,7 @@ type output struct {
 	message        template
 	source, target *field
 	then           []*output
+	shared         []groupField // of group: what all rules of the family group by
 }
 
 type groupField struct {
@@ -138,6 +139,7 @@ func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 		b.filter(f, rules)
 	}
 	b.correlations(rules)
+	b.families(rules)
 	b.finish(rules)
 	s := b.set
 	s.Warnings = b.warnings.sorted()
@@ -169,6 +171,7 @@ type builder struct {
 	alerts    map[*Rule]*correlator.Rule // of correlations that are in order
 	users     map[*Rule][]*Rule          // correlations in order that a rule takes part in
 	namedBy   map[*Rule][]*Rule          // correlations that name a rule
+	family    map[*Rule]*family          // of correlations over each other
 }
 
 func (b *builder) names(rules []*Rule) {
@@ -431,7 +434,12 @@ func (b *builder) links(base, r *Rule, depth int) []*output {
 				label = name
 			}
 			o.group = append(o.group, groupField{label, f})
+			if fam := b.family[u]; fam != nil && slices.Contains(fam.shared, name) {
+				o.shared = append(o.shared, groupField{label, f})
+			}
 		}
+		slices.SortFunc(o.shared, func(x, y groupField) int { return cmp.Compare(x.name, y.name) })
+		o.shared = slices.CompactFunc(o.shared, func(x, y groupField) bool { return x.name == y.name })
 		for _, name := range u.Correlation.Field {
 			f, err := c.resolve(alias(u, r, name))
 			if err != nil {
@@ -623,6 +631,9 @@ func (o *output) signal(e *event.Event, note *correlator.Note) (correlator.Signa
 	}
 	sig := correlator.Of(o.rule, group, e)
 	sig.Part = o.part
+	if len(o.shared) > 0 {
+		sig.Shared, _ = groupKey(o.shared, e, o.strict)
+	}
 	n := *note
 	n.Message = o.message.render(e)
 	sig.Note = &n

@@ -26,7 +26,13 @@ func transactionOf(e *event.Event) (key string, x transaction) {
 	var values []string
 	for _, o := range e.Get("ics.objects").List() {
 		for _, f := range o.Object() {
-			if f.Name == "value" {
+			switch {
+			case f.Name != "value":
+			case f.Value.Type() == event.TypeList:
+				for _, v := range f.Value.List() {
+					values = append(values, v.String())
+				}
+			default:
 				values = append(values, f.Value.String())
 			}
 		}

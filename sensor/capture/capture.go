@@ -97,3 +97,19 @@ type Source interface {
 	Counters() Counters
 	Close() error
 }
+
+// BatchSource is a Source that can hand out several packets at a time, so that
+// their reader can have asked for the memory that a later one needs before it
+// deals with the earlier ones.
+type BatchSource interface {
+	Source
+	// NextBatch fills the first n of ps, of which there is at least one, with
+	// the packets that come next. All are valid until the next call of it or of
+	// Next. It returns fewer than there is room for rather than wait, or move
+	// memory; no packet, and an error, where Next would return the error.
+	//
+	// What Counters then says is what it would say after the first of them: a
+	// batch ends before a packet that comes after a loss became known.
+	// Only Received counts all.
+	NextBatch(ps []Packet) (n int, err error)
+}

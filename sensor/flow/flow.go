@@ -10,6 +10,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
@@ -98,39 +99,68 @@ func (r Reason) String() string {
 	return [...]string{"fin", "rst", "idle", "active", "evicted", "eof"}[r]
 }
 
-// key is what packets of one flow have in common, whichever way they go.
+// key is what packets of one flow have in common, whichever way they go: in
+// words, which are compared and hashed as such.
 type key struct {
-	ip          [2][16]byte // IPv4 addresses mapped into IPv6
-	port        [2]uint16
-	vlan, inner uint16
-	iface       uint16
-	proto       uint8
-	version     uint8 // 4 or 6; 0x80 is set for an ICMP message that has no answer
+	ip   [4]uint64 // of either side, IPv4 mapped into IPv6, in the order of numbers
+	ends uint64    // port of either side, VLAN, inner VLAN
+	what uint32    // interface, protocol, version
 }
 
+// oneWay is set in the version of an ICMP message that has no answer.
 const oneWay = 0x80
 
-// makeKey returns the key of a packet's flow, and which of the key's two sides
-// sent it.
-func makeKey(p *packet.Packet) (k key, side int) {
-	src, dst := p.Src.As16(), p.Dst.As16()
-	k.vlan, k.inner, k.iface, k.proto, k.version = p.VLAN, p.InnerVLAN, uint16(p.Iface), p.Proto, p.IPVersion
-	if p.OneWay {
-		k.version |= oneWay
-	} else if c := p.Dst.Compare(p.Src); c < 0 || c == 0 && p.DstPort < p.SrcPort {
-		side = 1
-	}
-	k.ip[side], k.ip[side^1] = src, dst
-	k.port[side], k.port[side^1] = p.SrcPort, p.DstPort
-	return k, side
+func (k *key) port(side int) uint16 { return uint16(k.ends >> (48 - 16*side)) }
+func (k *key) vlan() uint16         { return uint16(k.ends >> 16) }
+func (k *key) inner() uint16        { return uint16(k.ends) }
+func (k *key) iface() uint16        { return uint16(k.what >> 16) }
+func (k *key) proto() uint8         { return uint8(k.what >> 8) }
+
+func (k *key) is(o *key) bool {
+	return (k.ip[0]^o.ip[0])|(k.ip[1]^o.ip[1])|(k.ip[2]^o.ip[2])|(k.ip[3]^o.ip[3])|(k.ends^o.ends)|uint64(k.what^o.what) == 0
 }
 
-// side is what one end sent.
+func (k *key) addr(side int) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], k.ip[2*side])
+	binary.BigEndian.PutUint64(b[8:], k.ip[2*side+1])
+	a := netip.AddrFrom16(b)
+	if uint8(k.what)&^oneWay == 4 {
+		a = a.Unmap()
+	}
+	return a
+}
+
+// set makes the key of a packet's flow. It returns which of the key's two sides
+// sent it: the one with the smaller address is the first, unless the packet is
+// the only kind that such a flow has.
+func (k *key) set(p *packet.Packet) (side int) {
+	src, dst := p.Src.As16(), p.Dst.As16()
+	srcHigh, srcLow := binary.BigEndian.Uint64(src[:8]), binary.BigEndian.Uint64(src[8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(dst[:8]), binary.BigEndian.Uint64(dst[8:])
+	k.what = uint32(uint16(p.Iface))<<16 | uint32(p.Proto)<<8 | uint32(p.IPVersion)
+	srcPort, dstPort := uint64(p.SrcPort), uint64(p.DstPort)
+	first := srcHigh < dstHigh || srcHigh == dstHigh && (srcLow < dstLow || srcLow == dstLow && srcPort <= dstPort)
+	if p.OneWay {
+		k.what |= oneWay
+		first = true
+	}
+	if first {
+		k.ip = [4]uint64{srcHigh, srcLow, dstHigh, dstLow}
+	} else {
+		side = 1
+		k.ip = [4]uint64{dstHigh, dstLow, srcHigh, srcLow}
+		srcPort, dstPort = dstPort, srcPort
+	}
+	k.ends = srcPort<<48 | dstPort<<32 | uint64(p.VLAN)<<16 | uint64(p.InnerVLAN)
+	return side
+}
+
+// side is what one end sent. It has the size of a cache line.
 type side struct {
 	packets        uint64
 	bytes          uint64
 	payload        uint64
-	mac            event.MAC
 	minTTL, maxTTL uint8
 	tcp            endpoint
 }
@@ -141,17 +171,16 @@ const maxHistory = 28
 
 // Record is one flow. It belongs to its Table and is valid until the table has
 // reported its end.
+//
+// What every packet needs is in three of its six cache lines: the flow, and
+// either side. The others are for the first packets, and for the end.
 type Record struct {
-	// What every packet looks at comes first, so that it shares cache lines.
 	key        key
 	orig       uint8 // which side is the originator
 	closed     bool
-	used       bool
-	tunnelled  bool // Table.tunnels knows more
 	historyLen uint8
 	// Mark is the caller's, zero at first.
-	Mark uint8
-
+	Mark  uint8
 	now   int64 // last packet, on the table's clock
 	last  int64 // last packet, nanoseconds since 1970
 	sides [2]side
@@ -159,8 +188,8 @@ type Record struct {
 	start    int64  // first packet, nanoseconds since 1970
 	since    int64  // first packet, or once it is closed its end, on the table's clock
 	active   int64  // when the next interim report is due
-	reported uint64 // packets in the last interim report
 	due      int64  // second in whose wheel slot it is
+	reported uint64 // packets in the last interim report
 	prev     uint32 // in the wheel slot: slot plus one
 	next     uint32 // likewise, or in the free list
 	hash     uint32
@@ -171,10 +200,16 @@ type Record struct {
 	Reports uint32
 	// Generation tells flows of the same ends apart that began in the same
 	// nanosecond of a coarse clock: how many came directly before.
-	Generation uint32
-	history    [maxHistory]byte
-	rtt        [2]uint32 // nanoseconds; see Facts
-	syn        [2]SYN
+	Generation  uint32
+	history     [maxHistory]byte
+	rtt         [2]uint32 // nanoseconds; see Facts
+	retransmits [2]uint32
+	gaps        [2]uint32
+	mac         [2]event.MAC
+	syn         [2]SYN
+	used        bool
+	tunnelled   bool // Table.tunnels knows more
+	_           [30]byte
 }
 
 // Dir is the direction of what the given side sends.
@@ -184,28 +219,19 @@ func (r *Record) Dir(side int) proto.Dir { return proto.Dir(uint8(side) ^ r.orig
 func (r *Record) Side(d proto.Dir) int { return int(uint8(d) ^ r.orig) }
 
 // Transport is the IP protocol number.
-func (r *Record) Transport() uint8 { return r.key.proto }
+func (r *Record) Transport() uint8 { return r.key.proto() }
 
 // Port is the port of a side.
-func (r *Record) Port(side int) uint16 { return r.key.port[side] }
+func (r *Record) Port(side int) uint16 { return r.key.port(side) }
 
 // Last is when the last packet came; see Flow.
 func (r *Record) Last() time.Time { return time.Unix(0, r.last).UTC() }
 
 // Iface is the index of the interface that the flow was seen on.
-func (r *Record) Iface() int { return int(r.key.iface) }
-
-func (r *Record) addr(side int) netip.Addr {
-	a := netip.AddrFrom16(r.key.ip[side])
-	if r.key.version&^oneWay == 4 {
-		a = a.Unmap()
-	}
-	return a
-}
+func (r *Record) Iface() int { return int(r.key.iface()) }
 
 func (r *Record) endpoint(side int) event.Endpoint {
-	s := &r.sides[side]
-	return event.Endpoint{IP: r.addr(side), Port: r.key.port[side], MAC: s.mac}
+	return event.Endpoint{IP: r.key.addr(side), Port: r.key.port(side), MAC: r.mac[side]}
 }
 
 // Tuple returns what every event of the flow says of it: addresses, ports and
@@ -213,8 +239,8 @@ func (r *Record) endpoint(side int) event.Endpoint {
 func (r *Record) Tuple() event.Flow {
 	o := int(r.orig)
 	return event.Flow{
-		Src: r.endpoint(o), Dst: r.endpoint(o ^ 1), Transport: r.key.proto,
-		VLAN: r.key.vlan, InnerVLAN: r.key.inner,
+		Src: r.endpoint(o), Dst: r.endpoint(o ^ 1), Transport: r.key.proto(),
+		VLAN: r.key.vlan(), InnerVLAN: r.key.inner(),
 		Start: time.Unix(0, r.start).UTC(),
 	}
 }
@@ -247,10 +273,16 @@ func (r *Record) Flow() event.Flow {
 	return f
 }
 
+// Sums returns what both sides have sent so far; see event.Endpoint.
+func (r *Record) Sums() (packets, bytes, payload uint64) {
+	a, b := &r.sides[0], &r.sides[1]
+	return a.packets + b.packets, a.bytes + b.bytes, a.payload + b.payload
+}
+
 // State is Zeek's conn_state.
 func (r *Record) State() string {
 	o, p := &r.sides[r.orig], &r.sides[r.orig^1]
-	switch r.key.proto {
+	switch r.key.proto() {
 	case packet.ProtoTCP:
 		return connState(&o.tcp, &p.tcp, r.history[:r.historyLen])
 	case packet.ProtoUDP:
@@ -297,6 +329,6 @@ func (r *Record) scaled(side int, n *uint32, c byte) {
 func (r *Record) Gap(side int) {
 	e, p := &r.sides[side].tcp, &r.sides[side^1].tcp
 	if e.clean() && p.clean() {
-		r.scaled(side, &e.gaps, 'G')
+		r.scaled(side, &r.gaps[side], 'G')
 	}
 }

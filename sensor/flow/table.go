@@ -2,6 +2,7 @@ package flow
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -40,11 +41,11 @@ type Counters struct {
 type Table struct {
 	cfg    Config
 	report func(*Record, Reason)
-	seed   maphash.Seed
+	seed   [6]uint64
 
 	index  []uint64 // hash<<32 | slot+1, or 0
 	mask   uint32
-	chunks [][]Record
+	chunks []*[chunk]Record
 	fresh  uint32 // slots never used
 	free   uint32 // first free slot plus one
 	live   int
@@ -68,7 +69,11 @@ type tunnel struct {
 // New returns a table that calls report for each flow that ends and for each
 // interim report. The record is valid until report returns.
 func New(cfg Config, report func(*Record, Reason)) *Table {
-	t := &Table{cfg: cfg, report: report, seed: maphash.MakeSeed(), index: make([]uint64, 512), mask: 511}
+	t := &Table{cfg: cfg, report: report, index: make([]uint64, 512), mask: 511}
+	seed := maphash.MakeSeed()
+	for i := range t.seed {
+		t.seed[i] = maphash.Comparable(seed, i)
+	}
 	for _, p := range cfg.TCPServers {
 		t.tcpServers[p/64] |= 1 << (p % 64)
 	}
@@ -86,6 +91,21 @@ func (t *Table) Counters() Counters {
 }
 
 func (t *Table) at(slot uint32) *Record { return &t.chunks[slot/chunk][slot%chunk] }
+
+// hash mixes the words of a key with the table's own, by multiplication to 128
+// bits.
+func (t *Table) hash(k *key) uint32 {
+	s := &t.seed
+	a := fold(k.ip[0]^s[0], k.ip[1]^s[1])
+	b := fold(k.ip[2]^s[2], k.ip[3]^s[3])
+	h := fold(k.ends^a^s[4], uint64(k.what)^b^s[5])
+	return uint32(h ^ h>>32)
+}
+
+func fold(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
+}
 
 // Advance sets the clock, in nanoseconds from any beginning; it never goes
 // back. With each full second, flows that are due are ended or reported.
@@ -161,7 +181,7 @@ func (t *Table) approach(slot uint32) {
 
 // deadline is when a flow is over if nothing else comes.
 func (t *Table) deadline(r *Record) int64 {
-	switch r.key.proto {
+	switch r.key.proto() {
 	case packet.ProtoTCP:
 		switch {
 		case r.closed:
@@ -216,15 +236,56 @@ func (t *Table) unschedule(r *Record) {
 	r.prev, r.next = 0, 0
 }
 
+// Lookup is a packet on its way to its flow: what can be said, and done, about
+// it before its turn comes. Where in memory the flow is takes longer to fetch
+// than everything that is then done with it, so it is asked for while other
+// packets are dealt with: first Prepare for each of some packets, then Approach
+// for each, then Take for each.
+type Lookup struct {
+	key  key
+	hash uint32
+	side uint32
+}
+
+// Prepare makes the look-up of a packet of an IP protocol.
+func (t *Table) Prepare(l *Lookup, p *packet.Packet) {
+	l.side = uint32(l.key.set(p))
+	l.hash = t.hash(&l.key)
+	prefetch(unsafe.Pointer(&t.index[l.hash&t.mask]))
+}
+
+// Approach asks for the record of the packet's flow, if there is one now.
+func (t *Table) Approach(l *Lookup) {
+	for i := l.hash & t.mask; ; i = (i + 1) & t.mask {
+		e := t.index[i]
+		if e == 0 {
+			return
+		}
+		if uint32(e>>32) == l.hash {
+			r := unsafe.Pointer(t.at(uint32(e) - 1))
+			prefetch(r)
+			prefetch(unsafe.Add(r, unsafe.Offsetof(Record{}.sides)))
+			prefetch(unsafe.Add(r, unsafe.Offsetof(Record{}.sides)+unsafe.Sizeof(side{})))
+			return
+		}
+	}
+}
+
 // Packet counts a packet of an IP protocol to its flow, which it begins if
 // there is none. It returns the flow and the side that sent the packet.
 func (t *Table) Packet(p *packet.Packet) (*Record, int) {
-	k, s := makeKey(p)
-	hash := uint32(maphash.Comparable(t.seed, k))
-	r := t.find(hash, &k)
+	var l Lookup
+	t.Prepare(&l, p)
+	return t.Take(&l, p)
+}
+
+// Take does what Packet does, for a packet whose look-up was prepared.
+func (t *Table) Take(l *Lookup, p *packet.Packet) (*Record, int) {
+	k, hash, s := &l.key, l.hash, int(l.side&1)
+	r := t.find(hash, k)
 	var before int64
 	var generation uint32
-	if r != nil && (t.deadline(r) <= t.now || r.key.proto == packet.ProtoTCP && r.reuses(s, p)) {
+	if r != nil && (t.deadline(r) <= t.now || r.key.proto() == packet.ProtoTCP && r.reuses(s, p)) {
 		t.unschedule(r)
 		t.remove(r)
 		before, generation = r.start, r.Generation
@@ -233,7 +294,7 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 	}
 	fresh := r == nil
 	if fresh {
-		r = t.create(hash, &k, s, p)
+		r = t.create(hash, k, s, p)
 		if r.start == before {
 			r.Generation = generation + 1
 		}
@@ -251,7 +312,7 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 		r.last = at
 	}
 	sooner := false
-	switch r.key.proto {
+	switch r.key.proto() {
 	case packet.ProtoTCP:
 		if e.packets+r.sides[s^1].packets <= 3 {
 			r.handshake(s, p)
@@ -292,7 +353,7 @@ func (t *Table) find(hash uint32, k *key) *Record {
 			return nil
 		}
 		if uint32(e>>32) == hash {
-			if r := t.at(uint32(e) - 1); r.key == *k {
+			if r := t.at(uint32(e) - 1); r.key.is(k) {
 				return r
 			}
 		}
@@ -311,7 +372,7 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 		t.free = t.at(slot).next
 	} else {
 		if slot%chunk == 0 {
-			t.chunks = append(t.chunks, make([]Record, chunk))
+			t.chunks = append(t.chunks, new([chunk]Record))
 		}
 		t.fresh++
 	}
@@ -328,7 +389,7 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 		Slot: slot, key: *k, orig: uint8(s), hash: hash, used: true,
 		start: at, last: at, since: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
 	}
-	r.sides[s].mac, r.sides[s^1].mac = p.SrcMAC, p.DstMAC
+	r.mac[s], r.mac[s^1] = p.SrcMAC, p.DstMAC
 	if len(p.Outer) > 0 {
 		if t.tunnels == nil {
 			t.tunnels = map[uint32]tunnel{}

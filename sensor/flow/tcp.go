@@ -38,8 +38,7 @@ type endpoint struct {
 	last                      uint32   // behind the last byte sent
 	acked                     uint32   // behind the last byte that the peer has acknowledged
 	lastSYN, lastFIN, lastRST uint32
-	retransmits, windows      uint32
-	gaps                      uint32
+	windows                   uint32 // segments that forbade the peer to send
 }
 
 func (e *endpoint) move(s tcpState) {
@@ -149,7 +148,7 @@ func (r *Record) tcp(s int, p *packet.Packet) bool {
 	case ahead > 0:
 		e.last = end
 	case n > 0:
-		r.scaled(s, &e.retransmits, 'T')
+		r.scaled(s, &r.retransmits[s], 'T')
 	}
 
 	if !r.move(s, e, peer, flags, seq, n) || e.closed {

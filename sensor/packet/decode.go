@@ -98,7 +98,7 @@ func (d *Decoder) Counters() Counters {
 // p is set anew; if it is OK the packet, or the datagram that it completed, is
 // in p.
 func (d *Decoder) Decode(p *Packet, raw *capture.Packet) Outcome {
-	*p = Packet{}
+	*p = Packet{uncommon: true}
 	p.Time, p.Iface, p.Offset = raw.Time, raw.Iface, raw.Offset
 	p.Captured = len(raw.Data)
 	p.Length = max(raw.Length, p.Captured)

@@ -119,6 +119,7 @@ func compare(t *testing.T, got, want Packet) {
 	}
 	got.Payload, want.Payload, got.TCP.Options, want.TCP.Options = nil, nil, nil, nil
 	got.depth, want.depth = 0, 0
+	got.uncommon, want.uncommon = false, false
 	got.frag, want.frag = fragment{}, fragment{}
 	got.Outer, want.Outer = nil, nil // see TestTunnels
 	if got.Time != want.Time {
@@ -476,8 +477,13 @@ func TestDecodeAllocates(t *testing.T) {
 	var p Packet
 	if n := testing.AllocsPerRun(100, func() {
 		for _, b := range packets {
-			d.Decode(&p, &capture.Packet{Time: when, Data: b, Length: len(b), Link: LinkEthernet})
+			raw := capture.Packet{Time: when, Data: b, Length: len(b), Link: LinkEthernet}
+			d.Decode(&p, &raw)
 			Hash(&p)
+			var g Glance
+			if d.Glance(&g, &raw) {
+				d.Common(&p, &raw, &g)
+			}
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations for %d packets", n, len(packets))
@@ -531,7 +537,72 @@ func FuzzDecode(f *testing.F) {
 		if c.Seen != 1 || sum != 1 {
 			t.Errorf("the account does not balance: %+v", c)
 		}
+		for _, drop := range []bool{false, true} {
+			sameInCommon(t, &capture.Packet{Time: when, Data: b, Length: wire, Link: capture.LinkType(link), Iface: 3, Offset: 40}, drop)
+		}
 	})
+}
+
+// sameInCommon holds the short way of decoding against the long one.
+func sameInCommon(t *testing.T, raw *capture.Packet, drop bool) (common bool) {
+	t.Helper()
+	long, short := Decoder{DropBadChecksums: drop}, Decoder{DropBadChecksums: drop}
+	var want Packet
+	outcome := long.Decode(&want, raw)
+	var g Glance
+	if !short.Glance(&g, raw) {
+		return false
+	}
+	if g.Hash != Hash(&want) {
+		t.Errorf("at a glance the hash is %#x, not %#x, of %s", g.Hash, Hash(&want), describe(want))
+	}
+	// What was there before must not show through.
+	old := Packet{Time: when, TCP: TCP{Seq: 1, Ack: 2, Window: 3, Flags: 4, Options: []byte{1}}, VLAN: 5, InnerVLAN: 6, Truncated: true, BadChecksum: true}
+	for _, p := range []Packet{old, want} {
+		short = Decoder{DropBadChecksums: drop}
+		ok := short.Common(&p, raw, &g)
+		if ok != (outcome == OK) {
+			t.Errorf("common %v, but %v: %s", ok, outcome, describe(want))
+		}
+		if ok {
+			p.Time = when
+			compare(t, p, want)
+			if fmt.Sprint(short.Counters()) != fmt.Sprint(long.Counters()) {
+				t.Errorf("%+v, want %+v", short.Counters(), long.Counters())
+			}
+		}
+	}
+	return true
+}
+
+// TestCommon cuts and damages packets of the common kind in every place.
+func TestCommon(t *testing.T) {
+	line := []byte("status 0042 and some more that is not looked at")
+	common := [][]byte{
+		stack(t, eth(0x800), ip4(6), tcp(), gopacket.Payload(line)),
+		stack(t, eth(0x800), ip4(17), udp(), gopacket.Payload(line)),
+		stack(t, eth(0x86dd), ip6(6), tcp(), gopacket.Payload(line)),
+		stack(t, eth(0x86dd), ip6(17), udp(), gopacket.Payload(line)),
+		stack(t, eth(0x8100), vlan(7, 0x800), ip4(6), tcp(), gopacket.Payload(line)),
+		stack(t, eth(0x88a8), vlan(7, 0x8100), vlan(8, 0x86dd), ip6(17), udp(), gopacket.Payload(line)),
+	}
+	for i, b := range common {
+		for _, drop := range []bool{false, true} {
+			if !sameInCommon(t, &capture.Packet{Time: when, Data: b, Length: len(b), Link: LinkEthernet}, drop) {
+				t.Errorf("packet %d is not of the common kind", i)
+			}
+			for n := range b {
+				sameInCommon(t, &capture.Packet{Time: when, Data: b[:n:n], Length: len(b), Link: LinkEthernet}, drop)
+				sameInCommon(t, &capture.Packet{Time: when, Data: b[:n:n], Length: n, Link: LinkEthernet}, drop)
+				for _, to := range []byte{0, 1, 0x45, 0x46, 0x60, 17, 0xff, b[n] + 1} {
+					sameInCommon(t, &capture.Packet{Time: when, Data: change(b, n, to), Length: len(b), Link: LinkEthernet}, drop)
+				}
+			}
+			if t.Failed() {
+				t.Fatalf("packet %d", i)
+			}
+		}
+	}
 }
 
 func BenchmarkDecode(b *testing.B) {
@@ -560,6 +631,19 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal("not OK")
 		}
 		i++
+	}
+}
+
+func BenchmarkCommon(b *testing.B) {
+	data := stack(b, eth(0x800), ip4(6), tcp(), gopacket.Payload(make([]byte, 100)))
+	raw := capture.Packet{Time: when, Data: data, Length: len(data), Link: LinkEthernet}
+	var d Decoder
+	var p Packet
+	var g Glance
+	for b.Loop() {
+		if !d.Glance(&g, &raw) || !d.Common(&p, &raw, &g) {
+			b.Fatal("not of the common kind")
+		}
 	}
 }
 

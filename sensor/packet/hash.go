@@ -26,8 +26,13 @@ func Hash(p *Packet) uint32 {
 	default:
 		h = hashMAC(p.SrcMAC) + hashMAC(p.DstMAC)
 	}
-	return uint32(mix(h, mulB) >> 16)
+	return fold(h)
 }
+
+func fold(h uint64) uint32 { return uint32(mix(h, mulB) >> 16) }
+
+// hashPair is the Hash between two hosts.
+func hashPair(a, b uint64) uint32 { return fold(a + b) }
 
 // Odd numbers without pattern: 2^64 divided by the golden ratio, and a prime.
 const (
@@ -43,10 +48,16 @@ func mix(a, b uint64) uint64 {
 func hashIP(a netip.Addr) uint64 {
 	if a.Is4() {
 		b := a.As4()
-		return mix(uint64(binary.BigEndian.Uint32(b[:])), mulB)
+		return hash4(binary.BigEndian.Uint32(b[:]))
 	}
 	b := a.As16()
-	return mix(mix(binary.BigEndian.Uint64(b[:8]), mulB), binary.BigEndian.Uint64(b[8:]))
+	return hash16(b[:])
+}
+
+func hash4(a uint32) uint64 { return mix(uint64(a), mulB) }
+
+func hash16(b []byte) uint64 {
+	return mix(mix(binary.BigEndian.Uint64(b[:8]), mulB), binary.BigEndian.Uint64(b[8:16]))
 }
 
 func hashMAC(m event.MAC) uint64 {

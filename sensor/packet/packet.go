@@ -70,8 +70,9 @@ type Packet struct {
 	// len(Payload) when the capture cut the packet.
 	PayloadLen int
 
-	frag  fragment
-	depth uint8 // IP headers and nested frames read so far
+	frag     fragment
+	depth    uint8 // IP headers and nested frames read so far
+	uncommon bool  // Decode filled it in: there may be more in it than Common sets anew
 }
 
 // TCP is a TCP header (RFC 9293, section 3.1). It is set if Proto is 6.

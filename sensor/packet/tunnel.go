@@ -129,12 +129,17 @@ type header struct {
 // mayTunnel reports whether tunnel could find something: it is cheap, as it is
 // asked of every datagram.
 func mayTunnel(p *Packet) bool {
-	switch p.DstPort {
+	return tunnelPorts(p.SrcPort, p.DstPort) ||
+		len(p.Payload) >= 40 && p.Payload[0]>>4 == 6 && 40+int(binary.BigEndian.Uint16(p.Payload[4:])) == p.PayloadLen
+}
+
+// tunnelPorts reports whether there could be a tunnel by the ports.
+func tunnelPorts(src, dst uint16) bool {
+	switch dst {
 	case portL2TP, portGTPU, portTeredo, portVXLAN, portVXLANGPE, portGeneve, portVXLANLinux:
 		return true
 	}
-	return p.SrcPort == portTeredo || p.SrcPort == portL2TP ||
-		len(p.Payload) >= 40 && p.Payload[0]>>4 == 6 && 40+int(binary.BigEndian.Uint16(p.Payload[4:])) == p.PayloadLen
+	return src == portTeredo || src == portL2TP
 }
 
 // tunnel looks into a UDP datagram that may carry packets. What does not turn

@@ -4,6 +4,12 @@ import "github.com/tocsin/tocsin/event"
 
 // ICSFields documents the fields that industrial protocols share: one flat
 // record per transaction, the request together with its response.
+//
+// What changes something lists each object by itself, with its old value where
+// that is known. What only looks lists objects of one type that follow each
+// other as one, a run: address, count, type and a list of values. Polls are most
+// of what an industrial network says, and an object for each of their registers
+// would be most of what is stored of it.
 var ICSFields = []event.FieldDoc{
 	Outcome,
 	{Name: "ics.protocol", Type: event.Keyword, Help: "Industrial protocol: modbus, dnp3, iec104, …", Class: event.ClassTechnical},
@@ -12,9 +18,10 @@ var ICSFields = []event.FieldDoc{
 	{Name: "ics.function.name", Type: event.Keyword, Help: "Name of the function.", Class: event.ClassTechnical},
 	{Name: "ics.unit", Type: event.Long, Help: "Device behind the address: unit, station or slave number.", Class: event.ClassTopology},
 	{Name: "ics.objects", Type: event.Nested, Help: "What was read or written.", Class: event.ClassProcess},
-	{Name: "ics.objects.address", Type: event.Long, Help: "Number of the object within its type.", Class: event.ClassProcess},
+	{Name: "ics.objects.address", Type: event.Long, Help: "Number of the object within its type; of a run the first.", Class: event.ClassProcess},
+	{Name: "ics.objects.count", Type: event.Long, Help: "Objects in a run: how many of a type that follow each other were read; absent of a single one.", Class: event.ClassProcess},
 	{Name: "ics.objects.type", Type: event.Keyword, Help: "Kind of object: coil, discrete_input, input_register, holding_register, …", Class: event.ClassProcess},
-	{Name: "ics.objects.value", Type: event.Double, Help: "Value that was read, or that was to be written; a binary object is 0 or 1.", Class: event.ClassProcess},
+	{Name: "ics.objects.value", Type: event.Double, Help: "Value that was read, or that was to be written, of a run all in their order; a binary object is 0 or 1.", Class: event.ClassProcess},
 	{Name: "ics.objects.old_value", Type: event.Double, Help: "Value that the same flow last saw before a write.", Class: event.ClassProcess},
 	{Name: "ics.status.code", Type: event.Long, Help: "Result that the device answered; 0 is success.", Class: event.ClassTechnical},
 	{Name: "ics.status.name", Type: event.Keyword, Help: "Name of the result.", Class: event.ClassTechnical},

@@ -186,6 +186,28 @@ func (r *Reader) Next(p *capture.Packet) error {
 	return nil
 }
 
+// NextBatch implements capture.BatchSource. A batch ends where the block that was
+// read does.
+func (r *Reader) NextBatch(ps []capture.Packet) (int, error) {
+	if err := r.Next(&ps[0]); err != nil {
+		return 0, err
+	}
+	r.in.still = true
+	n := 1
+	for n < len(ps) {
+		if err := r.next(r, &ps[n]); err != nil {
+			if err != errStill {
+				r.err = err // for the next call
+			}
+			break
+		}
+		n++
+	}
+	r.in.still = false
+	r.received += uint64(n - 1)
+	return n, nil
+}
+
 // Interfaces implements capture.Source.
 func (r *Reader) Interfaces() []capture.Interface { return r.interfaces }
 

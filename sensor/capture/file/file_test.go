@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +93,31 @@ func read(s capture.Source) (lines []string, err error) {
 	return lines, err
 }
 
+// batched is a source whose packets come in batches of up to three.
+type batched struct {
+	*file.Reader
+	ps   [3]capture.Packet
+	left []capture.Packet
+}
+
+func (b *batched) Next(p *capture.Packet) error {
+	if len(b.left) == 0 {
+		n, err := b.NextBatch(b.ps[:])
+		if err != nil {
+			return err
+		}
+		b.left = b.ps[:n]
+	}
+	*p, b.left = b.left[0], b.left[1:]
+	return nil
+}
+
+// ways are how packets may be had of a reader.
+var ways = map[string]func(*file.Reader) capture.Source{
+	"one by one": func(r *file.Reader) capture.Source { return r },
+	"in batches": func(r *file.Reader) capture.Source { return &batched{Reader: r} },
+}
+
 func TestRead(t *testing.T) {
 	f := func(name string, content []byte, want ...string) {
 		t.Helper()
@@ -100,13 +127,18 @@ func TestRead(t *testing.T) {
 			"gzip":            bytes.NewReader(gzipped(content)),
 			"zstd":            bytes.NewReader(zstded(content)),
 			"data with error": iotest.DataErrReader(bytes.NewReader(content)),
+			"in batches":      bytes.NewReader(content),
 		} {
 			r, err := file.New(in, name)
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, how, err)
 				continue
 			}
-			got, err := read(r)
+			way := ways["one by one"]
+			if other, ok := ways[how]; ok {
+				way = other
+			}
+			got, err := read(way(r))
 			if err != io.EOF {
 				t.Errorf("%s, %s: %v", name, how, err)
 			}
@@ -214,16 +246,18 @@ func TestSensorName(t *testing.T) {
 func TestDamage(t *testing.T) {
 	f := func(content []byte, packets int, want string) {
 		t.Helper()
-		r, err := file.New(bytes.NewReader(content), "border.pcap")
-		var got []string
-		if err == nil {
-			got, err = read(r)
-			if again := r.Next(new(capture.Packet)); again != err {
-				t.Errorf("the second time: %v", again)
+		for _, way := range ways {
+			r, err := file.New(bytes.NewReader(content), "border.pcap")
+			var got []string
+			if err == nil {
+				got, err = read(way(r))
+				if again := r.Next(new(capture.Packet)); again != err {
+					t.Errorf("the second time: %v", again)
+				}
 			}
-		}
-		if err == nil || err.Error() != want || len(got) != packets {
-			t.Errorf("%d packets, then %v\nwant %d,        %s", len(got), err, packets, want)
+			if err == nil || err.Error() != want || len(got) != packets {
+				t.Errorf("%d packets, then %v\nwant %d,        %s", len(got), err, packets, want)
+			}
 		}
 	}
 	f(nil, 0, "border.pcap: is empty; even a capture without packets has a header")
@@ -428,19 +462,22 @@ func long(n, size int) (pcap, pcapng []byte) {
 func TestNextAllocates(t *testing.T) {
 	pcap, pcapng := long(10000, 1000)
 	for name, content := range map[string][]byte{"pcap": pcap, "pcapng": pcapng} {
-		r, err := file.New(bytes.NewReader(content), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var p capture.Packet
-		i := int64(0)
-		if n := testing.AllocsPerRun(9000, func() {
-			if err := r.Next(&p); err != nil || p.Time.Unix() != i || len(p.Data) != 1000 || p.Data[999] != 'x' {
-				t.Fatalf("%s: packet %d: %v at %v", name, i, err, p.Time)
+		for how, way := range ways {
+			r, err := file.New(bytes.NewReader(content), name)
+			if err != nil {
+				t.Fatal(err)
 			}
-			i++
-		}); n != 0 {
-			t.Errorf("%s: %v allocations per packet", name, n)
+			s := way(r)
+			var p capture.Packet
+			i := int64(0)
+			if n := testing.AllocsPerRun(9000, func() {
+				if err := s.Next(&p); err != nil || p.Time.Unix() != i || len(p.Data) != 1000 || p.Data[999] != 'x' {
+					t.Fatalf("%s %s: packet %d: %v at %v", name, how, i, err, p.Time)
+				}
+				i++
+			}); n != 0 {
+				t.Errorf("%s %s: %v allocations per packet", name, how, n)
+			}
 		}
 	}
 }
@@ -455,9 +492,22 @@ func fuzz(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		var p capture.Packet
+		again, err := file.New(bytes.NewReader(b), "fuzz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		batches := &batched{Reader: again}
+		var p, same capture.Packet
 		for n := 0; ; n++ {
-			if err := r.Next(&p); err != nil {
+			err := r.Next(&p)
+			if other := batches.Next(&same); fmt.Sprint(err) != fmt.Sprint(other) || err == nil && !reflect.DeepEqual(p, same) {
+				t.Fatalf("packet %d: %+v, %v; in batches %+v, %v", n, p, err, same, other)
+			}
+			if cap(batches.left) == len(batches.ps)-1 && !maps.Equal(r.Counters().Dropped, batches.Counters().Dropped) {
+				t.Fatalf("after packet %d: %+v; at the beginning of a batch %+v", n, r.Counters(), batches.Counters())
+			}
+			if err != nil {
 				if err != io.EOF && !strings.HasPrefix(err.Error(), "fuzz: ") {
 					t.Errorf("error without the file's name: %v", err)
 				}

@@ -65,8 +65,8 @@ func (r *Reader) nextPcap(p *capture.Packet) error {
 	f, n := &r.pcap, r.pcap.header
 	b, err := r.in.peek(n)
 	if err != nil {
-		if len(b) == 0 && err == io.EOF {
-			return io.EOF
+		if err == errStill || len(b) == 0 && err == io.EOF {
+			return err
 		}
 		return r.cut(err, "a packet's header has", n)
 	}
@@ -78,6 +78,9 @@ func (r *Reader) nextPcap(p *capture.Packet) error {
 	}
 	b, err = r.in.peek(n + int(captured))
 	if err != nil {
+		if err == errStill {
+			return err
+		}
 		r.in.pos += n
 		return r.cut(err, "packet header says", int(captured))
 	}

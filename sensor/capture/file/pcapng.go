@@ -69,8 +69,8 @@ func (r *Reader) nextPcapng(p *capture.Packet) error {
 	for {
 		b, err := r.in.peek(12)
 		if err != nil {
-			if len(b) == 0 && err == io.EOF {
-				return io.EOF
+			if err == errStill || len(b) == 0 && err == io.EOF {
+				return err
 			}
 			return r.cut(err, "a block has at least", 12)
 		}
@@ -92,7 +92,9 @@ func (r *Reader) nextPcapng(p *capture.Packet) error {
 		switch kind {
 		case blockSection, blockInterface, blockPacket, blockSimple, blockStatistics, blockEnhanced:
 		default:
-			if n, err := r.in.skip(int64(size)); err != nil {
+			if n, err := r.in.skip(int64(size)); err == errStill {
+				return err
+			} else if err != nil {
 				return r.errorf("cut off at byte %d: block of type %#x says %d bytes, %d are left", r.in.offset(), kind, size, n)
 			}
 			continue
@@ -101,7 +103,12 @@ func (r *Reader) nextPcapng(p *capture.Packet) error {
 			return r.errorf("damaged at byte %d: block of type %#x says %d bytes, more than %d",
 				r.in.offset(), kind, size, maxBlock)
 		}
-		if b, err = r.in.peek(int(size)); err != nil {
+		if kind == blockStatistics && r.in.still {
+			return errStill // so that Counters does not say more than it should
+		}
+		if b, err = r.in.peek(int(size)); err == errStill {
+			return err
+		} else if err != nil {
 			return r.cut(err, "a block says", int(size))
 		}
 		if end := f.uint32(b[size-4:]); end != size {

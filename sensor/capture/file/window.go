@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -13,7 +14,12 @@ type window struct {
 	end  int   // of what was read, in buf
 	base int64 // offset in the input of buf[0]
 	err  error // of in; said when the bytes before it are used up
+	// still says that what is in buf must stay where it is: where more would
+	// have to be read, there is errStill instead, and nothing was used up.
+	still bool
 }
+
+var errStill = errors.New("more must be read")
 
 func (w *window) init(in io.Reader) {
 	buf := w.buf
@@ -48,6 +54,9 @@ func (w *window) peek(n int) ([]byte, error) {
 // fill reads until n bytes are there. It asks for as much as fits but is
 // content with what comes, so that packets of a pipe are not kept waiting.
 func (w *window) fill(n int) error {
+	if w.still {
+		return errStill
+	}
 	if len(w.buf)-w.pos < n || w.pos == w.end {
 		w.base += int64(w.pos)
 		w.end = copy(w.buf, w.buf[w.pos:w.end])
@@ -72,6 +81,9 @@ func (w *window) fill(n int) error {
 // skip uses up n bytes, of any number, and returns how many of them were there.
 func (w *window) skip(n int64) (int64, error) {
 	var done int64
+	if w.still && n > int64(w.end-w.pos) {
+		return 0, errStill
+	}
 	for {
 		have := min(int64(w.end-w.pos), n-done)
 		w.pos += int(have)

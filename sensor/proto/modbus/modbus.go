@@ -54,9 +54,6 @@ const (
 	maxPending = 32
 	// maxObjects is how many objects an event lists; a request may name 2000.
 	maxObjects = 128
-	// maxValues is how many values of objects a flow remembers, so that a
-	// write can say what was there before. Objects beyond are not remembered.
-	maxValues = 4096
 	// maxRecords bounds file records and device identification objects.
 	maxRecords = 36
 	// maxData is how many bytes of unknown content an event carries.
@@ -142,24 +139,18 @@ type request struct {
 	odd  oddities
 }
 
-// object is what a value is remembered by.
-type object struct {
-	unit uint8
-	typ  objectType
-	addr uint16
-}
-
 // parser is the state of one flow.
 type parser struct {
 	pending [maxPending]request // oldest first
 	n       int
-	values  map[object]uint16
+	values  memory
 	client  proto.Dir // who asks
 	settled bool      // a response met its request: client is certain
 	torn    [2]bool   // the next byte of a direction may be inside of a message
 	skipped [2]int    // bytes passed over since the direction's last message
 	lost    bool      // packets of this flow were not seen
 	fields  []event.Field
+	out     *proto.Out // while an event is made
 }
 
 // Parse is given what has come in one direction; see proto.Parser.
@@ -339,14 +330,4 @@ func (p *parser) remove(i int) {
 	copy(p.pending[i:p.n], p.pending[i+1:p.n])
 	p.n--
 	p.pending[p.n] = request{pdu: r.pdu[:0]}
-}
-
-// learn remembers the value of an object.
-func (p *parser) learn(o object, v uint16) {
-	if p.values == nil {
-		p.values = make(map[object]uint16)
-	}
-	if old, known := p.values[o]; known && old != v || !known && len(p.values) < maxValues {
-		p.values[o] = v
-	}
 }

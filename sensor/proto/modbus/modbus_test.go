@@ -47,8 +47,9 @@ func TestManyObjects(t *testing.T) {
 		}
 		return nil
 	}
-	if n := len(list()); n != maxObjects {
-		t.Errorf("%d objects listed, want %d", n, maxObjects)
+	run := event.Event{Fields: list()[0].Object()}
+	if count, _ := run.Get("count").Int(); count != 2000 || len(run.Get("value").List()) != maxObjects {
+		t.Errorf("a run of %d with %d values, want 2000 with %d", count, len(run.Get("value").List()), maxObjects)
 	}
 	off := []byte{0, 2, 0, 0, 0, 6, 1, 5, 0x07, 0xcf, 0, 0}
 	p.Parse(proto.Orig, off, now, out)

@@ -13,7 +13,7 @@ import (
 // emit makes the event of a request and its response. Either may be missing:
 // r.pdu is empty of an unsolicited response, response of an unanswered request.
 func (p *parser) emit(r *request, response []byte, latency time.Duration, out *proto.Out) {
-	p.fields = p.fields[:0]
+	p.fields, p.out = p.fields[:0], out
 	asked := r.pdu
 	main := asked
 	if len(main) == 0 {
@@ -114,9 +114,12 @@ func (p *parser) content(r *request, asked, answer []byte) {
 				r.odd |= invalidValue
 			}
 			v = min(v>>8, 1)
+			p.span(addr, 1)
+			p.write(r, coil, addr, 1, []byte{byte(v)}, len(answer) > 0)
+			return
 		}
 		p.span(addr, 1)
-		p.write(r, functions[code].objects, addr, 1, func(int) uint16 { return v }, len(answer) > 0)
+		p.write(r, holdingRegister, addr, 1, write[3:5], len(answer) > 0)
 		return
 	case writeMultipleCoils, writeMultipleRegisters:
 		write := asked
@@ -133,7 +136,7 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		p.span(addr, n)
 		p.limit(r, code, n)
 		if len(asked) > 6 {
-			p.writeMany(r, functions[code].objects, addr, n, asked[6:], len(answer) > 0)
+			p.write(r, functions[code].objects, addr, n, asked[6:], len(answer) > 0)
 		}
 		return
 	case maskWriteRegister:
@@ -151,13 +154,11 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		p.span(addr, 1)
 		p.num("modbus.mask.and", uint64(and))
 		p.num("modbus.mask.or", uint64(or))
-		old, known := p.values[object{r.unit, holdingRegister, addr}]
+		old, known := p.values.get(object{r.unit, holdingRegister, addr})
 		if known || and == 0 {
-			p.write(r, holdingRegister, addr, 1, func(int) uint16 { return old&and | or&^and }, len(answer) > 0)
+			p.write(r, holdingRegister, addr, 1, binary.BigEndian.AppendUint16(p.out.Bytes(2), old&and|or&^and), len(answer) > 0)
 		} else {
-			p.add("ics.objects", event.List(event.Object(
-				event.Field{Name: "address", Value: event.Uint(uint64(addr))},
-				event.Field{Name: "type", Value: event.Str(holdingRegister.String())})))
+			p.objects(append(p.out.Fields(2), event.Field{Name: "address", Value: event.Int(int64(addr))}, holdingRegister.field()))
 		}
 		return
 	case readWriteRegisters:
@@ -171,10 +172,10 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		p.limit(r, code, n)
 		// The write comes before the read (section 6.17). The event's objects
 		// are those of the write; what is read is only remembered.
-		p.writeMany(r, holdingRegister, u16(asked[5:]), u16(asked[7:]), asked[10:], len(answer) > 0)
+		p.write(r, holdingRegister, u16(asked[5:]), u16(asked[7:]), asked[10:], len(answer) > 0)
 		if len(answer) > 2 {
-			for i := 0; i < int(n) && 2*i+3 < len(answer); i++ {
-				p.learn(object{r.unit, holdingRegister, addr + uint16(i)}, u16(answer[2+2*i:]))
+			for i := range min(int(n), holdingRegister.room(answer[2:])) {
+				p.values.set(object{r.unit, holdingRegister, addr + uint16(i)}, holdingRegister.value(answer[2:], i))
 			}
 		}
 		return
@@ -187,11 +188,10 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		if len(answer) >= 5 {
 			n := u16(answer[3:])
 			p.num("modbus.quantity", uint64(n))
-			var list objects
-			for i := 0; i < min(int(n), maxObjects) && 2*i+6 < len(answer); i++ {
-				list.add(addr, fifo, u16(answer[5+2*i:]))
+			if have := min(int(n), fifo.room(answer[5:])); have > 0 {
+				p.objects(append(p.out.Fields(3), event.Field{Name: "address", Value: event.Int(int64(addr))}, fifo.field(),
+					event.Field{Name: "value", Value: p.numbers(fifo, answer[5:], have)}))
 			}
-			p.list("ics.objects", list.values)
 		}
 		return
 	case readFileRecord, writeFileRecord:
@@ -199,14 +199,14 @@ func (p *parser) content(r *request, asked, answer []byte) {
 		if len(asked) == 0 {
 			write = answer
 		}
-		p.list("modbus.records", records(code, write))
+		p.list("modbus.records", p.records(code, write))
 		return
 	case encapsulatedInterface:
 		if len(asked) > 4 && asked[1] == meiDeviceID {
 			r.odd |= lengthMismatch
 		}
 		if len(answer) >= 7 && answer[1] == meiDeviceID {
-			p.list("modbus.device_id", identification(answer[6:]))
+			p.list("modbus.device_id", p.identification(answer[6:]))
 			return
 		}
 	}
@@ -225,108 +225,108 @@ func (p *parser) limit(r *request, code uint8, n uint16) {
 	}
 }
 
-// objects collects the list of an event. All fields lie in one array.
-type objects struct {
-	values []event.Value
-	fields []event.Field
-}
-
-func newObjects(n, fieldsEach int) objects {
-	n = min(n, maxObjects)
-	return objects{make([]event.Value, 0, n), make([]event.Field, 0, n*fieldsEach)}
-}
-
-func (o *objects) add(addr uint16, typ objectType, v uint16, more ...event.Field) {
-	start := len(o.fields)
-	o.fields = append(o.fields,
-		event.Field{Name: "address", Value: event.Uint(uint64(addr))},
-		event.Field{Name: "type", Value: event.Str(typ.String())},
-		event.Field{Name: "value", Value: event.Uint(uint64(v))})
-	o.fields = append(o.fields, more...)
-	o.values = append(o.values, event.Object(o.fields[start:len(o.fields):len(o.fields)]...))
+// room is how many objects of a type some bytes hold.
+func (t objectType) room(data []byte) int {
+	if t.binary() {
+		return 8 * len(data)
+	}
+	return len(data) / 2
 }
 
 // value returns object i of a row of bits or registers.
-func value(typ objectType, data []byte, i int) (v uint16, ok bool) {
-	if typ.binary() {
-		if i/8 >= len(data) {
-			return 0, false
-		}
-		return uint16(data[i/8]>>(i%8)) & 1, true
+func (t objectType) value(data []byte, i int) uint16 {
+	if t.binary() {
+		return uint16(data[i/8]>>(i%8)) & 1
 	}
-	if 2*i+1 >= len(data) {
-		return 0, false
-	}
-	return u16(data[2*i:]), true
+	return u16(data[2*i:])
 }
 
-// read lists n objects that were read, and remembers them.
-func (p *parser) read(r *request, typ objectType, addr, n uint16, data []byte) {
-	list := newObjects(int(n), 3)
-	for i := range int(n) {
-		v, ok := value(typ, data, i)
-		if !ok {
-			r.odd |= lengthMismatch
-			break
-		}
-		at := addr + uint16(i)
-		if i < maxObjects {
-			list.add(at, typ, v)
-		}
-		if typ == coil || typ == holdingRegister { // the ones that can be written
-			p.learn(object{r.unit, typ, at}, v)
-		}
-	}
-	p.list("ics.objects", list.values)
-}
-
-func (p *parser) writeMany(r *request, typ objectType, addr, n uint16, data []byte, done bool) {
-	have := len(data) / 2
-	if typ.binary() {
-		have = len(data) * 8
-	}
+// within is how many of n objects are there. That some are not is odd.
+func (t objectType) within(r *request, n uint16, data []byte) int {
+	have := t.room(data)
 	if have < int(n) {
 		r.odd |= lengthMismatch
-		n = uint16(have)
 	}
-	p.write(r, typ, addr, n, func(i int) uint16 {
-		v, _ := value(typ, data, i)
-		return v
-	}, done)
+	return min(int(n), have)
 }
 
-// write lists n objects that are to be written, with what they were; if the
-// device did it, their new values are remembered.
-func (p *parser) write(r *request, typ objectType, addr, n uint16, value func(int) uint16, done bool) {
-	list := newObjects(int(n), 4)
-	for i := range int(n) {
-		v, o := value(i), object{r.unit, typ, addr + uint16(i)}
-		old, known := p.values[o]
-		switch {
-		case i >= maxObjects:
-		case known:
-			list.add(o.addr, typ, v, event.Field{Name: "old_value", Value: event.Uint(uint64(old))})
-		default:
-			list.add(o.addr, typ, v)
-		}
-		if done {
-			p.learn(o, v)
+// read tells what n objects were that were read, as one run, and remembers
+// those that can be written.
+func (p *parser) read(r *request, typ objectType, addr, n uint16, data []byte) {
+	have := typ.within(r, n, data)
+	if have == 0 {
+		return
+	}
+	if typ == coil || typ == holdingRegister {
+		for i := range have {
+			p.values.set(object{r.unit, typ, addr + uint16(i)}, typ.value(data, i))
 		}
 	}
-	p.list("ics.objects", list.values)
+	run := append(p.out.Fields(4), event.Field{Name: "address", Value: event.Int(int64(addr))})
+	if have > 1 {
+		run = append(run, event.Field{Name: "count", Value: event.Int(int64(have))})
+	}
+	p.objects(append(run, typ.field(), event.Field{Name: "value", Value: p.numbers(typ, data, have)}))
+}
+
+// numbers are the values of the first n objects: a number, or a list of at
+// most maxObjects.
+func (p *parser) numbers(typ objectType, data []byte, n int) event.Value {
+	if n == 1 {
+		return event.Int(int64(typ.value(data, 0)))
+	}
+	n = min(n, maxObjects)
+	list := p.out.Values(n)
+	for i := range n {
+		list = append(list, event.Int(int64(typ.value(data, i))))
+	}
+	return event.List(list...)
+}
+
+// objects says what the event is about: one object, or a run of them.
+func (p *parser) objects(fields []event.Field) {
+	p.add("ics.objects", event.List(append(p.out.Values(1), event.Object(fields...))...))
+}
+
+// field is the type as a field of an object.
+func (t objectType) field() event.Field {
+	return event.Field{Name: "type", Value: event.Str(t.String())}
+}
+
+// write lists n objects that are to be written one by one, with what they were;
+// if the device did it, their new values are remembered.
+func (p *parser) write(r *request, typ objectType, addr, n uint16, data []byte, done bool) {
+	have := typ.within(r, n, data)
+	list := p.out.Values(min(have, maxObjects))
+	for i := range have {
+		v, o := typ.value(data, i), object{r.unit, typ, addr + uint16(i)}
+		if i < maxObjects {
+			fields := append(p.out.Fields(4),
+				event.Field{Name: "address", Value: event.Int(int64(o.addr))}, typ.field(), event.Field{Name: "value", Value: event.Int(int64(v))})
+			if old, known := p.values.get(o); known {
+				fields = append(fields, event.Field{Name: "old_value", Value: event.Int(int64(old))})
+			}
+			list = append(list, event.Object(fields...))
+		}
+		if done {
+			p.values.set(o, v)
+		}
+	}
+	p.list("ics.objects", list)
 }
 
 // records lists the file records of a request (sections 6.14 and 6.15).
-func records(code uint8, pdu []byte) (list []event.Value) {
+func (p *parser) records(code uint8, pdu []byte) (list []event.Value) {
 	if len(pdu) < 2 {
 		return nil
 	}
+	list = p.out.Values(maxRecords)
 	for b := pdu[2:]; len(b) >= 7 && len(list) < maxRecords; {
 		file, number, length := u16(b[1:]), u16(b[3:]), u16(b[5:])
-		list = append(list, event.Object(
-			event.Field{Name: "file", Value: event.Uint(uint64(file))},
-			event.Field{Name: "number", Value: event.Uint(uint64(number))},
-			event.Field{Name: "length", Value: event.Uint(uint64(length))}))
+		list = append(list, event.Object(append(p.out.Fields(3),
+			event.Field{Name: "file", Value: event.Int(int64(file))},
+			event.Field{Name: "number", Value: event.Int(int64(number))},
+			event.Field{Name: "length", Value: event.Int(int64(length))})...))
 		b = b[7:]
 		if code == writeFileRecord {
 			b = b[min(2*int(length), len(b)):]
@@ -336,17 +336,18 @@ func records(code uint8, pdu []byte) (list []event.Value) {
 }
 
 // identification lists device identification objects; b begins with their number.
-func identification(b []byte) (list []event.Value) {
-	n := int(b[0])
-	for b = b[1:]; len(b) >= 2 && len(list) < min(n, maxRecords); {
+func (p *parser) identification(b []byte) []event.Value {
+	n := min(int(b[0]), maxRecords)
+	list := p.out.Values(n)
+	for b = b[1:]; len(b) >= 2 && len(list) < n; {
 		id, size := b[0], int(b[1])
 		b = b[2:]
 		size = min(size, len(b))
-		o := append(make([]event.Field, 0, 3), event.Field{Name: "id", Value: event.Uint(uint64(id))})
+		o := append(p.out.Fields(3), event.Field{Name: "id", Value: event.Int(int64(id))})
 		if int(id) < len(deviceIDNames) {
 			o = append(o, event.Field{Name: "name", Value: event.Str(deviceIDNames[id])})
 		}
-		list = append(list, event.Object(append(o, event.Field{Name: "value", Value: event.Text(b[:size])})...))
+		list = append(list, event.Object(append(o, event.Field{Name: "value", Value: p.out.Text(b[:size])})...))
 		b = b[size:]
 	}
 	return list
@@ -379,7 +380,8 @@ func (p *parser) list(name string, vs []event.Value) {
 func (p *parser) hex(name string, pdu []byte, skip int) {
 	if len(pdu) > skip {
 		b := pdu[skip:]
-		p.add(name, event.Str(hex.EncodeToString(b[:min(len(b), maxData)])))
+		b = b[:min(len(b), maxData)]
+		p.add(name, event.Own(hex.AppendEncode(p.out.Bytes(2*len(b)), b)))
 	}
 }
 

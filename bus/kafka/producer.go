@@ -1,0 +1,301 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	kgo "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// ProducerConfig says how messages are published.
+type ProducerConfig struct {
+	Topic       string
+	Compression Compression
+	// BatchBytes is the most that a batch holds, before it is compressed. It
+	// must not be more than the topic's max.message.bytes.
+	BatchBytes int
+}
+
+// DefaultProducerConfig fits brokers and topics as they are by default.
+func DefaultProducerConfig(topic string) ProducerConfig {
+	return ProducerConfig{Topic: topic, Compression: LZ4, BatchBytes: 1_000_000}
+}
+
+var (
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("kafka: closed")
+	// ErrTooLarge says that a message does not fit into a batch.
+	ErrTooLarge = errors.New("kafka: message is too large")
+)
+
+// Producer publishes messages to a topic. Those of a key stay in their order:
+// a partition has one batch on its way at a time, and that is tried until the
+// brokers have it. What comes in the meantime is the next batch.
+type Producer struct {
+	cfg    ProducerConfig
+	client *Client
+	lanes  []lane
+	stop   context.CancelFunc
+	ended  sync.WaitGroup
+
+	messages, bytes, retries atomic.Uint64
+}
+
+// lane is the way to a partition.
+type lane struct {
+	mu     sync.Mutex
+	space  sync.Cond
+	open   *batch // being filled
+	spare  []byte // to use again
+	closed bool
+	wake   chan struct{}
+}
+
+// Producer returns a producer for a topic that is there. Close it when it is no
+// longer needed.
+func (c *Client) Producer(ctx context.Context, cfg ProducerConfig) (*Producer, error) {
+	if err := cfg.Compression.Validate(); err != nil {
+		return nil, err
+	}
+	n, err := c.partitions(ctx, cfg.Topic)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.Background())
+	p := &Producer{cfg: cfg, client: c, lanes: make([]lane, n), stop: stop}
+	for i := range p.lanes {
+		l := &p.lanes[i]
+		l.space.L = &l.mu
+		l.open = newBatch(nil)
+		l.wake = make(chan struct{}, 1)
+		p.ended.Go(func() { p.run(running, i) })
+	}
+	return p, nil
+}
+
+// Published is how many messages were acknowledged, how many bytes their
+// batches had on the wire, and how often one was tried again.
+func (p *Producer) Published() (messages, bytes, retries uint64) {
+	return p.messages.Load(), p.bytes.Load(), p.retries.Load()
+}
+
+// Close ends the producer. What Publish waits for fails.
+func (p *Producer) Close() error {
+	for i := range p.lanes {
+		l := &p.lanes[i]
+		l.mu.Lock()
+		l.closed = true
+		l.space.Broadcast()
+		l.mu.Unlock()
+	}
+	p.stop()
+	p.ended.Wait()
+	return nil
+}
+
+// Receipt tells whether messages have arrived.
+type Receipt struct {
+	batches []*batch
+}
+
+// Wait waits until all replicas have the messages. It waits for as long as
+// that takes: the error is ctx's, or of a kind that does not pass.
+func (r *Receipt) Wait(ctx context.Context) error {
+	for _, b := range r.batches {
+		select {
+		case <-b.done:
+			if b.err != nil {
+				return b.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Publish publishes messages and waits until all replicas have them.
+func (p *Producer) Publish(ctx context.Context, records []Record) error {
+	r, err := p.Send(ctx, records)
+	if err != nil {
+		return err
+	}
+	return r.Wait(ctx)
+}
+
+// Send hands messages over and returns as soon as they have a place in a batch.
+// The records are the caller's again. A message that no batch can hold is
+// ErrTooLarge, and then nothing of the records was taken.
+func (p *Producer) Send(ctx context.Context, records []Record) (*Receipt, error) {
+	for i := range records {
+		if !p.Fits(&records[i]) {
+			return nil, fmt.Errorf("%w: %d bytes, and a batch of %s has at most %d", ErrTooLarge, recordSize(&records[i]), p.cfg.Topic, p.cfg.BatchBytes)
+		}
+	}
+	s := p.sending(ctx)
+	defer s.end()
+	for i := range records {
+		if err := s.add(&records[i]); err != nil {
+			return nil, err
+		}
+	}
+	return s.receipt(), nil
+}
+
+// Fits reports whether a batch can hold a message.
+func (p *Producer) Fits(r *Record) bool { return batchHeader+recordSize(r) <= p.cfg.BatchBytes }
+
+// sending puts messages into batches.
+type sending struct {
+	p       *Producer
+	ctx     context.Context
+	wake    func() bool
+	last    []*batch // by lane, the last that got a message
+	batches []*batch
+}
+
+func (p *Producer) sending(ctx context.Context) *sending {
+	s := &sending{p: p, ctx: ctx, last: make([]*batch, len(p.lanes))}
+	s.wake = context.AfterFunc(ctx, func() {
+		for i := range p.lanes {
+			p.lanes[i].mu.Lock()
+			p.lanes[i].space.Broadcast()
+			p.lanes[i].mu.Unlock()
+		}
+	})
+	return s
+}
+
+func (s *sending) add(r *Record) error {
+	n := partitionOf(r.Key, len(s.p.lanes))
+	l := &s.p.lanes[n]
+	l.mu.Lock()
+	for l.open.n > 0 && len(l.open.buf)+recordSize(r) > s.p.cfg.BatchBytes && !l.closed && s.ctx.Err() == nil {
+		l.signal()
+		l.space.Wait()
+	}
+	if l.closed || s.ctx.Err() != nil {
+		l.mu.Unlock()
+		s.end()
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		return ErrClosed
+	}
+	l.open.add(r)
+	b := l.open
+	l.mu.Unlock()
+	if s.last[n] != b {
+		s.last[n] = b
+		s.batches = append(s.batches, b)
+	}
+	return nil
+}
+
+// end lets what was added go.
+func (s *sending) end() {
+	s.wake()
+	for i, b := range s.last {
+		if b != nil {
+			s.p.lanes[i].signal()
+		}
+	}
+	clear(s.last)
+}
+
+func (s *sending) receipt() *Receipt { return &Receipt{s.batches} }
+
+func (l *lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends the batches of a partition.
+func (p *Producer) run(ctx context.Context, partition int) {
+	l := &p.lanes[partition]
+	c := &compressor{codec: p.cfg.Compression}
+	for {
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			l.mu.Lock()
+			l.open.err = ErrClosed
+			close(l.open.done)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Lock()
+		b := l.open
+		if b.n == 0 {
+			l.mu.Unlock()
+			continue
+		}
+		l.open = newBatch(l.spare)
+		l.spare = nil
+		l.space.Broadcast()
+		l.mu.Unlock()
+
+		var again bool
+		again, b.err = p.send(ctx, partition, b, c)
+		if again {
+			// A request that was given up may still be read by its connection.
+			c.buf = nil
+		} else {
+			l.mu.Lock()
+			l.spare = b.buf
+			l.mu.Unlock()
+		}
+		close(b.done)
+	}
+}
+
+// send sends a batch until it has arrived, and says whether it was tried again.
+func (p *Producer) send(ctx context.Context, partition int, b *batch, c *compressor) (again bool, err error) {
+	whole, err := c.seal(b)
+	if err != nil {
+		return false, err
+	}
+	for n := 1; ; n++ {
+		err := p.attempt(ctx, partition, whole)
+		switch {
+		case err == nil:
+			p.messages.Add(uint64(b.n))
+			p.bytes.Add(uint64(len(whole)))
+			return n > 1, nil
+		case ctx.Err() != nil:
+			return true, ErrClosed
+		case errors.Is(err, kgo.MessageSizeTooLarge) || errors.Is(err, kgo.RecordListTooLarge):
+			return true, fmt.Errorf("%w: topic %s, a batch of %d messages: %w", ErrTooLarge, p.cfg.Topic, b.n, err)
+		case !passes(err):
+			return true, fmt.Errorf("publish to %s: %w", p.cfg.Topic, p.client.explain(err))
+		}
+		p.retries.Add(1)
+		p.client.cfg.Log(fmt.Errorf("publish to %s, partition %d, attempt %d: %w", p.cfg.Topic, partition, n, p.client.explain(err)))
+		if backoff(ctx, n) != nil {
+			return true, ErrClosed
+		}
+	}
+}
+
+func (p *Producer) attempt(ctx context.Context, partition int, whole []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	res, err := p.client.client.RawProduce(ctx, &kgo.RawProduceRequest{
+		Topic: p.cfg.Topic, Partition: partition, RequiredAcks: kgo.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(whole)},
+	})
+	if err != nil {
+		return err
+	}
+	if res.Error != nil && len(res.RecordErrors) > 0 {
+		return fmt.Errorf("%w %v", res.Error, res.RecordErrors)
+	}
+	return res.Error
+}
