@@ -22,6 +22,7 @@ type shard struct {
 	talks   []*conversation // by slot of the flow; nil where there is none
 	idle    []*conversation // to use again
 	talking int
+	mute    bool // no protocol over TCP is looked for
 
 	fields     []event.Field       // of the event at hand
 	signatures map[flow.SYN]string // written
@@ -35,11 +36,12 @@ type shard struct {
 
 func newShard(w *worker, number int) *shard {
 	cfg := w.cfg
-	sh := &shard{w: w, number: number, signatures: map[flow.SYN]string{}}
+	sh := &shard{w: w, number: number, signatures: map[flow.SYN]string{}, mute: true}
 	fc := cfg.Flow
 	fc.MaxFlows /= Shards
 	for i := range cfg.Protocols {
 		p := &cfg.Protocols[i]
+		sh.mute = sh.mute && p.Transport&proto.TCP == 0
 		fc.TCPServers, fc.UDPServers = ports(fc.TCPServers, fc.UDPServers, p)
 	}
 	sh.flows = flow.New(fc, sh.ended)
@@ -67,10 +69,42 @@ func (sh *shard) ip(l *flow.Lookup, p *packet.Packet) {
 	r, side := sh.flows.Take(l, p)
 	switch p.Proto {
 	case packet.ProtoTCP:
-		sh.tcp(r, side, p)
+		if !sh.mute || !sh.inOrder(r, side, p) {
+			sh.tcp(r, side, p)
+		}
 	case packet.ProtoUDP:
 		sh.udp(r, side, p)
 	}
+}
+
+// inOrder follows a stream that nobody wants to read. It reports false if that
+// takes a conversation.
+func (sh *shard) inOrder(r *flow.Record, side int, p *packet.Packet) bool {
+	switch r.Mark {
+	case 0:
+		if p.PayloadLen == 0 || p.TCP.Flags&packet.RST != 0 {
+			return true // see tcp
+		}
+		r.Mark = followed
+		r.BeginOrder()
+	case followed:
+	default:
+		return false
+	}
+	if r.Follow(side, p) {
+		return true
+	}
+	r.Mark = disordered
+	c := sh.converse(r)
+	if c == nil {
+		return true
+	}
+	for s := range c.sides {
+		if next, started, delivered, finished := r.Order(s); started {
+			c.sides[s].half.Resume(next, delivered, finished)
+		}
+	}
+	return false
 }
 
 // carrier takes a datagram of a tunnel: its flow is counted, and its content
@@ -92,6 +126,8 @@ var carriers = [...]packet.Layer{{Kind: packet.VXLAN}, {Kind: packet.Geneve}, {K
 const (
 	unparsed = 1 + iota // there were too many conversations
 	ignored             // the datagrams are of no protocol
+	followed            // the record follows the stream's order
+	disordered          // it did, and now a conversation does
 	carrying            // the datagrams are of the tunnel carriers[Mark-carrying]
 )
 

@@ -3,9 +3,12 @@ package sensor_test
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/sensor/proto"
 )
 
 // TestTally wants what is only counted to be what is made.
@@ -52,5 +55,50 @@ func TestTally(t *testing.T) {
 	}
 	if tally := made.Tally(); len(tally.Kinds) > 0 || len(tally.Flows) > 0 {
 		t.Errorf("a sensor that makes events has counted %v", tally)
+	}
+}
+
+// TestOrder wants the same account of a stream from whoever follows it: its
+// record, as far as that goes, or a conversation from the start, of a protocol
+// that is never found.
+func TestOrder(t *testing.T) {
+	deaf := proto.Protocol{
+		Name: "deaf", Transport: proto.TCP,
+		Probe: func(proto.Dir, []byte) proto.Verdict { return proto.No },
+		New:   func() proto.Parser { return nil },
+	}
+	told := 0
+	for seed := range uint64(20) {
+		packets := town(seed, 3000)
+		var accounts [2][]string
+		for i, protocols := range [][]proto.Protocol{{deaf}, nil} {
+			cfg := config(1)
+			cfg.Protocols = protocols
+			_, _, events, _ := listen(t, cfg, play(packets))
+			for j := range events {
+				e := &events[j]
+				e.Fields = slices.DeleteFunc(e.Fields, func(f event.Field) bool {
+					// What only content tells.
+					return strings.HasSuffix(f.Name, "_entropy") || strings.HasSuffix(f.Name, ".conflicting") || strings.HasSuffix(f.Name, "stream_conflicting_bytes")
+				})
+				for k := range e.Fields {
+					if strings.HasSuffix(e.Fields[k].Name, "_missed") || strings.HasSuffix(e.Fields[k].Name, "_retransmitted") {
+						told++
+					}
+				}
+				accounts[i] = append(accounts[i], string(e.AppendJSON(nil)))
+			}
+		}
+		if !slices.Equal(accounts[0], accounts[1]) {
+			for i := range min(len(accounts[0]), len(accounts[1])) {
+				if accounts[0][i] != accounts[1][i] {
+					t.Fatalf("seed %d: a conversation says\n%s\na record\n%s", seed, accounts[0][i], accounts[1][i])
+				}
+			}
+			t.Fatalf("seed %d: %d events, not %d", seed, len(accounts[1]), len(accounts[0]))
+		}
+	}
+	if told == 0 {
+		t.Error("no stream had a fault")
 	}
 }

@@ -107,6 +107,10 @@ type key struct {
 	what uint32    // interface, protocol, version
 }
 
+// mapped is before an IPv4 address that is written as an IPv6 one (RFC 4291,
+// section 2.5.5.2).
+const mapped = 0xffff << 32
+
 // oneWay is set in the version of an ICMP message that has no answer.
 const oneWay = 0x80
 
@@ -135,9 +139,16 @@ func (k *key) addr(side int) netip.Addr {
 // sent it: the one with the smaller address is the first, unless the packet is
 // the only kind that such a flow has.
 func (k *key) set(p *packet.Packet) (side int) {
-	src, dst := p.Src.As16(), p.Dst.As16()
-	srcHigh, srcLow := binary.BigEndian.Uint64(src[:8]), binary.BigEndian.Uint64(src[8:])
-	dstHigh, dstLow := binary.BigEndian.Uint64(dst[:8]), binary.BigEndian.Uint64(dst[8:])
+	var srcHigh, srcLow, dstHigh, dstLow uint64
+	if p.IPVersion == 4 && p.Src.Is4() && p.Dst.Is4() {
+		src, dst := p.Src.As4(), p.Dst.As4()
+		srcLow = mapped | uint64(binary.BigEndian.Uint32(src[:]))
+		dstLow = mapped | uint64(binary.BigEndian.Uint32(dst[:]))
+	} else {
+		src, dst := p.Src.As16(), p.Dst.As16()
+		srcHigh, srcLow = binary.BigEndian.Uint64(src[:8]), binary.BigEndian.Uint64(src[8:])
+		dstHigh, dstLow = binary.BigEndian.Uint64(dst[:8]), binary.BigEndian.Uint64(dst[8:])
+	}
 	k.what = uint32(uint16(p.Iface))<<16 | uint32(p.Proto)<<8 | uint32(p.IPVersion)
 	srcPort, dstPort := uint64(p.SrcPort), uint64(p.DstPort)
 	first := srcHigh < dstHigh || srcHigh == dstHigh && (srcLow < dstLow || srcLow == dstLow && srcPort <= dstPort)
@@ -205,11 +216,12 @@ type Record struct {
 	rtt         [2]uint32 // nanoseconds; see Facts
 	retransmits [2]uint32
 	gaps        [2]uint32
+	windows     [2]uint32 // TCP segments that forbade the peer to send
 	mac         [2]event.MAC
 	syn         [2]SYN
 	used        bool
 	tunnelled   bool // Table.tunnels knows more
-	_           [30]byte
+	_           [22]byte
 }
 
 // Dir is the direction of what the given side sends.

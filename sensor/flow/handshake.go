@@ -124,5 +124,5 @@ type Facts struct {
 func (r *Record) Facts(d proto.Dir) Facts {
 	i := r.Side(d)
 	s := &r.sides[i]
-	return Facts{MinTTL: s.minTTL, MaxTTL: s.maxTTL, ZeroWindows: s.tcp.windows, SYN: r.syn[i], RTT: time.Duration(r.rtt[i])}
+	return Facts{MinTTL: s.minTTL, MaxTTL: s.maxTTL, ZeroWindows: r.windows[i], SYN: r.syn[i], RTT: time.Duration(r.rtt[i])}
 }

@@ -9,3 +9,8 @@ import "unsafe"
 //
 //go:noescape
 func prefetch(p unsafe.Pointer)
+
+// prefetchHot does that for the three lines of a Record that every packet needs.
+//
+//go:noescape
+func prefetchHot(p unsafe.Pointer)

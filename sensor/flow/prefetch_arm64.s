@@ -5,3 +5,13 @@ TEXT ·prefetch(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	PRFM (R0), PLDL1KEEP
 	RET
+
+// func prefetchHot(p unsafe.Pointer)
+TEXT ·prefetchHot(SB), NOSPLIT, $0-8
+	MOVD p+0(FP), R0
+	PRFM (R0), PLDL1KEEP
+	ADD $64, R0, R1
+	PRFM (R1), PLDL1KEEP
+	ADD $128, R0, R2
+	PRFM (R2), PLDL1KEEP
+	RET

@@ -6,3 +6,5 @@ import "unsafe"
 
 // prefetch would bring a line of memory into the caches.
 func prefetch(unsafe.Pointer) {}
+
+func prefetchHot(unsafe.Pointer) {}

@@ -242,15 +242,17 @@ func (t *Table) unschedule(r *Record) {
 // packets are dealt with: first Prepare for each of some packets, then Approach
 // for each, then Take for each.
 type Lookup struct {
-	key  key
-	hash uint32
-	side uint32
+	key   key
+	hash  uint32
+	side  uint32
+	maybe *Record // the flow, if it is still that
 }
 
 // Prepare makes the look-up of a packet of an IP protocol.
 func (t *Table) Prepare(l *Lookup, p *packet.Packet) {
 	l.side = uint32(l.key.set(p))
 	l.hash = t.hash(&l.key)
+	l.maybe = nil
 	prefetch(unsafe.Pointer(&t.index[l.hash&t.mask]))
 }
 
@@ -262,10 +264,8 @@ func (t *Table) Approach(l *Lookup) {
 			return
 		}
 		if uint32(e>>32) == l.hash {
-			r := unsafe.Pointer(t.at(uint32(e) - 1))
-			prefetch(r)
-			prefetch(unsafe.Add(r, unsafe.Offsetof(Record{}.sides)))
-			prefetch(unsafe.Add(r, unsafe.Offsetof(Record{}.sides)+unsafe.Sizeof(side{})))
+			l.maybe = t.at(uint32(e) - 1)
+			prefetchHot(unsafe.Pointer(l.maybe))
 			return
 		}
 	}
@@ -282,7 +282,10 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 // Take does what Packet does, for a packet whose look-up was prepared.
 func (t *Table) Take(l *Lookup, p *packet.Packet) (*Record, int) {
 	k, hash, s := &l.key, l.hash, int(l.side&1)
-	r := t.find(hash, k)
+	r := l.maybe
+	if r == nil || !r.key.is(k) {
+		r = t.find(hash, k)
+	}
 	var before int64
 	var generation uint32
 	if r != nil && (t.deadline(r) <= t.now || r.key.proto() == packet.ProtoTCP && r.reuses(s, p)) {
@@ -493,6 +496,7 @@ func (t *Table) finish(r *Record, why Reason) {
 		delete(t.tunnels, r.Slot)
 	}
 	r.used = false
+	r.key.what = 0 // is no flow's
 	r.next = t.free
 	t.free = r.Slot + 1
 }

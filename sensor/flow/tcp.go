@@ -34,11 +34,12 @@ type endpoint struct {
 	letters                   uint8    // noted in the history
 	closed                    bool     // its closing was taken note of
 	fin                       bool     // sent a FIN
+	order                     uint8    // see Follow
 	start                     uint32   // of the SYN, or as if there had been one
 	last                      uint32   // behind the last byte sent
 	acked                     uint32   // behind the last byte that the peer has acknowledged
 	lastSYN, lastFIN, lastRST uint32
-	windows                   uint32 // segments that forbade the peer to send
+	next                      uint32 // likewise
 }
 
 func (e *endpoint) move(s tcpState) {
@@ -127,7 +128,7 @@ func (r *Record) tcp(s int, p *packet.Packet) bool {
 	e.begin(flags&syn != 0, seq, end)
 	r.tcpLetters(s, e, flags, seq, n)
 	if p.TCP.Window == 0 && flags&rst == 0 && peer.state != closed && e.state != reset {
-		r.scaled(s, &e.windows, 'W')
+		r.scaled(s, &r.windows[s], 'W')
 	}
 	if flags&fin != 0 {
 		e.fin = true

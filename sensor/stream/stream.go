@@ -124,6 +124,7 @@ type Half struct {
 	Discard bool
 
 	started  bool
+	resumed  bool // after bytes that are not in Counters
 	finished bool // end is known
 	draining bool // release is set
 	strays   uint8
@@ -150,10 +151,22 @@ func (h *Half) Buffered() int { return h.used }
 // Syn says that the stream's first byte follows the sequence number seq. Data
 // in the SYN segment itself is pushed at seq+1.
 func (h *Half) Syn(seq uint32) {
-	if h.started && (h.Counters.Delivered > 0 || h.Counters.Gaps > 0 || len(h.blocks) > 0) {
+	if h.started && (h.resumed || h.Counters.Delivered > 0 || h.Counters.Gaps > 0 || len(h.blocks) > 0) {
 		return
 	}
 	h.started, h.next = true, seq+1
+}
+
+// Resume makes h, of which nothing was used, what it would be if everything
+// before next had come in order, and was given out. The Counters do not have it:
+// delivered says whether there was anything, and finished whether the stream is
+// known to end there.
+func (h *Half) Resume(next uint32, delivered, finished bool) {
+	h.started, h.next = true, next
+	h.resumed = delivered
+	if finished {
+		h.finished, h.fin = true, next
+	}
 }
 
 // Fin says that the stream ends before seq. It is not believed where bytes

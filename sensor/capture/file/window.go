@@ -57,7 +57,7 @@ func (w *window) fill(n int) error {
 	if w.still {
 		return errStill
 	}
-	if len(w.buf)-w.pos < n || w.pos == w.end {
+	if w.pos > readSize/2 || len(w.buf)-w.pos < n || w.pos == w.end {
 		w.base += int64(w.pos)
 		w.end = copy(w.buf, w.buf[w.pos:w.end])
 		w.pos = 0
@@ -67,7 +67,7 @@ func (w *window) fill(n int) error {
 			return w.err
 		}
 		var got int
-		got, w.err = w.in.Read(w.buf[w.end:])
+		got, w.err = w.in.Read(w.buf[w.end:min(len(w.buf), w.end+max(readSize, n-(w.end-w.pos)))])
 		w.end += got
 		if got > 0 {
 			idle = 0
