@@ -124,11 +124,11 @@ var carriers = [...]packet.Layer{{Kind: packet.VXLAN}, {Kind: packet.Geneve}, {K
 
 // Marks on records.
 const (
-	unparsed = 1 + iota // there were too many conversations
-	ignored             // the datagrams are of no protocol
-	followed            // the record follows the stream's order
-	disordered          // it did, and now a conversation does
-	carrying            // the datagrams are of the tunnel carriers[Mark-carrying]
+	unparsed   = 1 + iota // there were too many conversations
+	ignored               // the datagrams are of no protocol
+	followed              // the record follows the stream's order
+	disordered            // it did, and now a conversation does
+	carrying              // the datagrams are of the tunnel carriers[Mark-carrying]
 )
 
 // converse returns the conversation of a flow, and begins it if need be. It

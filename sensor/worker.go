@@ -25,6 +25,7 @@ type worker struct {
 	batch  capture.BatchSource // src, if it is one
 	dec    packet.Decoder
 	raws   [lanes]capture.Packet
+	idle   bool // no packet came, and the first of raws is none
 	lanes  [lanes]lane
 	packet packet.Packet // of the uncommon kind
 	clock  clock
@@ -135,7 +136,7 @@ func (w *worker) run(ctx context.Context) {
 			}
 			break
 		}
-		if w.raws[0].Link == idle && w.raws[0].Time.IsZero() {
+		if w.idle && w.raws[0].Time.IsZero() {
 			continue // nothing has come yet, so there is no time
 		}
 		if n > 1 {
@@ -166,22 +167,20 @@ func (w *worker) run(ctx context.Context) {
 	w.flush(true)
 }
 
-// read gets the packets that come next. One whose Link is idle is none: it tells
-// the time.
+// read gets the packets that come next; if the source is idle one that is none,
+// and only tells the time.
 func (w *worker) read() (n int, err error) {
 	if w.batch != nil {
 		return w.batch.NextBatch(w.raws[:])
 	}
+	w.idle = false
 	if err := w.src.Next(&w.raws[0]); errors.Is(err, capture.ErrIdle) {
-		w.raws[0].Link = idle
+		w.idle = true
 	} else if err != nil {
 		return 0, err
 	}
 	return 1, nil
 }
-
-// idle is no link type.
-const idle capture.LinkType = 1<<16 - 1
 
 // ahead does for some packets what can be done before their turn comes: it
 // decodes those of the common kind that are the worker's, and asks for the
@@ -223,7 +222,7 @@ func (w *worker) take(l *lane, raw *capture.Packet) bool {
 		l.packet.Time = raw.Time
 		l.shard.ip(&l.lookup, &l.packet)
 	case uncommon:
-		if raw.Link != idle {
+		if !w.idle {
 			w.handle(raw)
 		}
 	}
