@@ -515,8 +515,8 @@ func (r *reader) first(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, p := range res.Topics[r.c.cfg.Topic] {
-		return p.FirstOffset, p.Error
+	if ps := res.Topics[r.c.cfg.Topic]; len(ps) == 1 {
+		return ps[0].FirstOffset, ps[0].Error
 	}
 	return 0, kgo.LeaderNotAvailable
 }
