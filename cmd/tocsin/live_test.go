@@ -157,7 +157,7 @@ func unprivileged(t *testing.T, pid int) {
 		}
 		for field, want := range map[string]string{
 			"Uid": four(nobody.Uid), "Gid": four(nobody.Gid), "Groups": nobody.Gid, "NoNewPrivs": "1",
-			"CapEff": none, "CapPrm": none, "CapAmb": none,
+			"CapEff": none, "CapPrm": none, "CapAmb": none, "Seccomp": "2",
 		} {
 			if _, after, _ := strings.Cut(string(status), "\n"+field+":\t"); strings.TrimSpace(after[:strings.IndexByte(after+"\n", '\n')]) != want {
 				t.Errorf("%s: %s is %q, want %q", path, field, after[:strings.IndexByte(after+"\n", '\n')], want)

@@ -97,8 +97,23 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		if err := id.become(); err != nil {
 			return err
 		}
+		if len(*ifaces) > 0 {
+			// SQLite is to put what it sorts where it may write.
+			if err := os.Setenv("SQLITE_TMPDIR", *where.data); err != nil {
+				return err
+			}
+		}
 		if r.store, err = where.openToFill(cmd.Context()); err != nil {
 			return id.explain(err)
+		}
+		if len(*ifaces) > 0 {
+			may := reach{read: *captures, connects: !where.embedded()}
+			if where.embedded() {
+				may.write = []string{*where.data}
+			}
+			if err := confine(cmd.ErrOrStderr(), may); err != nil {
+				return errors.Join(err, r.store.Close())
+			}
 		}
 		return errors.Join(r.run(cmd.Context()), r.store.Close())
 	}

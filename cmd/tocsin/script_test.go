@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(withServers{m}, map[string]func(){"tocsin": main})
+	testscript.Main(withServers{m}, map[string]func(){"tocsin": main, "confined": confined})
 }
 
 // withServers runs the tests, and ends the servers that they started.
