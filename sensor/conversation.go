@@ -1,6 +1,7 @@
 package sensor
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 type conversation struct {
 	phase        phase
 	protocol     int // index into Config.Protocols, if parsing was ever reached
+	usual        set // protocols that are usual on one of the flow's ports
 	parser       proto.Parser
 	service      string
 	communityID  string        // "" until it is needed
@@ -41,9 +43,9 @@ type conversation struct {
 type talkSide struct {
 	half    *stream.Half // nil over UDP
 	pending stream.Pending
-	maybe   uint64 // protocols that this side's first bytes may still be
-	skipped int    // bytes that no protocol wanted while the other side was waited for
-	entropy uint8  // of first bytes that are of no protocol, in hundredths; 0 if not measured
+	maybe   set   // protocols that this side's first bytes may still be
+	skipped int   // bytes that no protocol wanted while the other side was waited for
+	entropy uint8 // of first bytes that are of no protocol, in hundredths; 0 if not measured
 }
 
 // ports adds a protocol's ports to those that tell who is the responder.
@@ -58,28 +60,24 @@ func ports(tcp, udp []uint16, p *proto.Protocol) ([]uint16, []uint16) {
 }
 
 // begin makes a conversation ready for a flow.
-func (c *conversation) begin(cfg *Config, r *flow.Record) {
-	var candidates uint64
-	transport := proto.TCP
-	if r.Transport() == packet.ProtoUDP {
-		transport = proto.UDP
-	}
-	for i := range cfg.Protocols {
-		if cfg.Protocols[i].Transport&transport != 0 {
-			candidates |= 1 << i
+func (c *conversation) begin(k *knowledge, r *flow.Record) {
+	tcp := r.Transport() == packet.ProtoTCP
+	known := &k.udp
+	if tcp {
+		known = &k.tcp
+		if c.sides[0].half == nil {
+			halves := new([2]stream.Half)
+			c.sides[0].half, c.sides[1].half = &halves[0], &halves[1]
 		}
 	}
-	if transport == proto.TCP && c.sides[0].half == nil {
-		halves := new([2]stream.Half)
-		c.sides[0].half, c.sides[1].half = &halves[0], &halves[1]
-	}
+	c.usual = known.ports[r.Port(0)] | known.ports[r.Port(1)]
 	for s := range c.sides {
-		c.sides[s].maybe = candidates
-		if first, ok := r.SYN(s); ok && transport == proto.TCP {
+		c.sides[s].maybe = known.all
+		if first, ok := r.SYN(s); ok && tcp {
 			c.sides[s].half.Syn(first - 1)
 		}
 	}
-	if candidates == 0 {
+	if known.all == 0 {
 		c.ignore()
 	}
 }
@@ -123,21 +121,24 @@ func (sh *shard) tcp(r *flow.Record, side int, p *packet.Packet) {
 		return // its numbers are not to be trusted, and its text is no data
 	}
 	sh.talk, sh.record = c, r
-	if p.TCP.Flags&packet.ACK != 0 {
-		c.sides[side^1].half.Ack(p.TCP.Ack)
-		if sh.deliver(c, r, side^1, p.Time) {
-			r.Gap(side ^ 1)
-		}
+	if p.TCP.Flags&packet.ACK != 0 && c.sides[side^1].half.Ack(p.TCP.Ack) && sh.deliver(c, r, side^1, p.Time) {
+		r.Gap(side ^ 1)
 	}
 	half := c.sides[side].half
 	seq := p.TCP.Seq
+	data := p.Payload[:min(len(p.Payload), p.PayloadLen)]
+	if p.TCP.Flags&(packet.SYN|packet.FIN) == 0 && half.Skip(seq, len(data)) {
+		return
+	}
 	if p.TCP.Flags&packet.SYN != 0 {
 		half.Syn(seq)
 		seq++
 	}
 	overflows, conflicts := half.Counters.Overflows, half.Counters.Conflicting
-	half.Push(&sh.budget, seq, p.Payload[:min(len(p.Payload), p.PayloadLen)])
-	sh.deliver(c, r, side, p.Time)
+	half.Push(&sh.budget, seq, data)
+	if len(data) > 0 {
+		sh.deliver(c, r, side, p.Time)
+	}
 	if p.TCP.Flags&packet.FIN != 0 {
 		half.Fin(seq + uint32(p.PayloadLen))
 	}
@@ -232,13 +233,15 @@ func (sh *shard) probe(c *conversation, r *flow.Record, side int, data []byte, n
 func (sh *shard) recognise(c *conversation, r *flow.Record, side int, b []byte) int {
 	s := &c.sides[side]
 	dir := r.Dir(side)
-	for _, usual := range [2]bool{true, false} {
-		for i := range sh.w.cfg.Protocols {
-			p := &sh.w.cfg.Protocols[i]
-			if s.maybe&(1<<i) == 0 || usual != (slices.Contains(p.Ports, r.Port(0)) || slices.Contains(p.Ports, r.Port(1))) {
-				continue
-			}
-			switch sh.ask(c, i, dir, b) {
+	if r.Transport() == packet.ProtoTCP {
+		s.maybe &= sh.w.knows.tcp.first[dir][b[0]]
+	} else {
+		s.maybe &= sh.w.knows.udp.first[dir][b[0]]
+	}
+	for _, some := range [2]set{s.maybe & c.usual, s.maybe &^ c.usual} {
+		for ; some != 0; some &= some - 1 {
+			i := bits.TrailingZeros64(uint64(some))
+			switch sh.ask(i, dir, b) {
 			case proto.Yes:
 				return i
 			case proto.No:
@@ -262,6 +265,9 @@ func (sh *shard) parse(c *conversation, r *flow.Record, side int, data []byte, n
 	s := &c.sides[side]
 	b := s.pending.Join(data)
 	n, cause := sh.call(c, r.Dir(side), b, now)
+	if c.phase != parsing {
+		return
+	}
 	switch {
 	case cause != "":
 	case n < 0 || n > len(b):
@@ -364,7 +370,11 @@ func (sh *shard) call(c *conversation, dir proto.Dir, b []byte, now time.Time) (
 	}()
 	sh.out.Arena = &sh.w.made.arena
 	n, err := c.parser.Parse(dir, b, now, sh.out)
-	if err != nil {
+	switch err {
+	case nil:
+	case proto.Done:
+		c.ignore()
+	default:
 		cause = err.Error()
 	}
 	return n, cause
@@ -387,7 +397,7 @@ func (sh *shard) rescue(c *conversation) {
 	}
 }
 
-func (sh *shard) ask(c *conversation, protocol int, dir proto.Dir, b []byte) (v proto.Verdict) {
+func (sh *shard) ask(protocol int, dir proto.Dir, b []byte) (v proto.Verdict) {
 	defer func() {
 		if recover() != nil {
 			v = proto.No

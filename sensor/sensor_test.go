@@ -164,7 +164,7 @@ func (c *call) hangUp() {
 }
 
 // shout is a protocol of lines in capitals after "SHOUT": each line is an
-// event. "BAD" is an error and "BUG" a panic.
+// event. "BAD" is an error, "BUG" a panic, and "DONE" the end.
 var shout = proto.Protocol{
 	Name: "shout", Transport: proto.TCP | proto.UDP, Ports: []uint16{7777},
 	Probe: func(_ proto.Dir, b []byte) proto.Verdict {
@@ -194,6 +194,8 @@ func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out)
 			continue
 		}
 		switch string(line) {
+		case "DONE":
+			return n, proto.Done
 		case "BAD":
 			return n, errors.New("bad line")
 		case "BUG":
@@ -251,6 +253,44 @@ func texts(events []event.Event) (s []string) {
 	return s
 }
 
+// Protocols whose messages do not begin as a flow does are not asked about it.
+func TestStrangersAreNotAsked(t *testing.T) {
+	asked := 0
+	stranger := shout
+	stranger.Name = "stranger"
+	stranger.Probe = func(_ proto.Dir, b []byte) proto.Verdict {
+		if len(b) > 1 {
+			asked++
+		}
+		if b[0] == 'X' {
+			return proto.Maybe
+		}
+		return proto.No
+	}
+	stranger.First = func(c byte) bool { return c == 'X' }
+	cfg := config(1)
+	cfg.Protocols = []proto.Protocol{stranger, shout}
+	r := &recorder{at: epoch}
+	c := r.call(ap(1, 40000), ap(2, 7777))
+	c.say("SHOUT\n")
+	c = r.call(ap(1, 40001), ap(2, 9))
+	c.say("nothing known")
+	c.hear("nor this")
+	r.udp(ap(1, 40002), ap(2, 9), "nothing known")
+	r.udp(ap(1, 40003), ap(2, 9), "SHOUT\n")
+	_, _, events, err := listen(t, cfg, play(r.packets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(events); asked > 0 || len(got) != 4 {
+		t.Errorf("asked %d times, and events %q", asked, got)
+	}
+	r.udp(ap(1, 40004), ap(2, 9), "X marks the spot")
+	if _, _, _, err = listen(t, cfg, play(r.packets)); err != nil || asked != 1 {
+		t.Errorf("asked %d times of what may be its own, %v", asked, err)
+	}
+}
+
 // TestConversations are what parsers get of TCP and UDP.
 func TestConversations(t *testing.T) {
 	f := func(name string, want []string, errs map[string]uint64, record func(r *recorder)) {
@@ -280,6 +320,13 @@ func TestConversations(t *testing.T) {
 		c := r.call(ap(1, 40000), ap(2, 7777))
 		c.say("SHOUT\n")
 		c.hear("HELLO\n")
+		c.hangUp()
+	})
+	f("nothing of interest comes any more", []string{"SHOUT 0 0"}, nil, func(r *recorder) {
+		c := r.call(ap(1, 40000), ap(2, 7777))
+		c.say("SHOUT\nDONE\nX\n")
+		c.hear("Y\n")
+		c.say("Z\n")
 		c.hangUp()
 	})
 	f("recognised on any port, cut anyhow", []string{"SHOUT 0 0", "ABC 0 0", "end"}, nil, func(r *recorder) {

@@ -150,7 +150,7 @@ func (sh *shard) converse(r *flow.Record) *conversation {
 	} else {
 		c = new(conversation)
 	}
-	c.begin(sh.w.cfg, r)
+	c.begin(sh.w.knows, r)
 	sh.talks[r.Slot] = c
 	sh.talking++
 	return c

@@ -24,6 +24,7 @@ type worker struct {
 	src    capture.Source
 	batch  capture.BatchSource // src, if it is one
 	dec    packet.Decoder
+	knows  *knowledge
 	raws   [lanes]capture.Packet
 	idle   bool // no packet came, and the first of raws is none
 	lanes  [lanes]lane
@@ -96,6 +97,7 @@ func newWorker(cfg *Config, number int, src capture.Source) *worker {
 	w := &worker{
 		cfg: cfg, number: number, src: src,
 		dec:    packet.Decoder{Defrag: packet.NewDefrag(cfg.Defrag), DropBadChecksums: cfg.DropBadChecksums},
+		knows:  newKnowledge(cfg.Protocols),
 		made:   new(batch),
 		out:    make(chan *batch, queued),
 		free:   make(chan *batch, queued+2),

@@ -4,6 +4,7 @@
 package proto
 
 import (
+	"errors"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
@@ -51,14 +52,25 @@ type Protocol struct {
 	// Probe judges the first bytes of one direction of a flow: of TCP what
 	// came first and in order, of UDP one datagram. It must not be fooled by
 	// another protocol's bytes, and says Maybe only while more bytes could
-	// change its mind, at most for MaxProbe bytes.
+	// change its mind, at most for MaxProbe bytes. No is final: whatever of a
+	// stream comes behind the bytes does not change it.
 	Probe func(dir Dir, b []byte) Verdict
+	// First reports whether a datagram may begin with c; nil if it may with
+	// any. Of a stream Probe is asked that. The sensor asks once for each of
+	// the 256, so that a flow's first bytes find those protocols that they may
+	// be of, and its cost does not grow with the number of the others.
+	First func(c byte) bool
 	// New makes a parser for one flow.
 	New func() Parser
 	// Fields documents every field that events of this protocol may carry
 	// beyond event.CoreFields.
 	Fields []event.FieldDoc
 }
+
+// Done is what Parse returns when nothing of interest can come any more of a
+// flow, of either direction: neither Parse nor Gap nor End is called again, and
+// nothing more is put in order for it. What was to be emitted was.
+var Done = errors.New("done")
 
 // MaxProbe is how many bytes of a direction are kept until a probe decides.
 const MaxProbe = 2048
@@ -97,7 +109,8 @@ type Parser interface {
 	// it used; the rest is given again with more behind it. now is the
 	// capture time of the packet that completed b. b is valid until Parse
 	// returns. An error means that the bytes are not what they should be: the
-	// flow is not parsed further, and the error's text is counted as cause.
+	// flow is not parsed further, and the error's text is counted as cause,
+	// unless it is Done.
 	Parse(dir Dir, b []byte, now time.Time, out *Out) (n int, err error)
 	// Gap says that n bytes of a direction were never seen; what Parse gets
 	// next comes after them, and what it had left unconsumed is gone.

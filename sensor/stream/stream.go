@@ -185,12 +185,30 @@ func (h *Half) Fin(seq uint32) {
 }
 
 // Ack says that the receiver has everything before seq: what of it was not
-// captured will not come any more. It is only believed within the window.
-func (h *Half) Ack(seq uint32) {
-	if !h.started || !before(h.next, seq) || seq-h.next > Window {
-		return
+// captured will not come any more. It is only believed within the window. It
+// reports whether Next may have something now.
+func (h *Half) Ack(seq uint32) bool {
+	if !before(h.next, seq) || !h.started || seq-h.next > Window {
+		return false
 	}
 	h.until(seq)
+	return h.draining
+}
+
+// Skip is what Push and Next do with n bytes that continue a stream whose
+// content is not wanted. It reports false where there is more to it: then they
+// are to be pushed.
+func (h *Half) Skip(seq uint32, n int) bool {
+	if seq != h.next || !h.Discard || !h.started || h.finished || h.draining || len(h.blocks) > 0 {
+		return false
+	}
+	if n > 0 {
+		h.strays = 0
+	}
+	h.next += uint32(n)
+	h.Counters.Pushed += uint64(n)
+	h.Counters.Delivered += uint64(n)
+	return true
 }
 
 // End says that nothing will come any more.

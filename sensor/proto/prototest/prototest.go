@@ -89,6 +89,7 @@ type player struct {
 	parser  proto.Parser
 	pending [2][]byte
 	dead    error         // what ended the parsing
+	over    bool          // the parser is done, or was told that the flow is
 	events  []event.Event // what was emitted, if keep
 	count   int           // how many were
 	keep    bool
@@ -126,7 +127,7 @@ func (pl *player) forget() {
 }
 
 func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
-	if pl.dead != nil || len(data) == 0 {
+	if pl.dead != nil || pl.over || len(data) == 0 {
 		return
 	}
 	b := append(pl.pending[dir], data...)
@@ -135,6 +136,10 @@ func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
 	switch {
 	case n < 0 || n > len(b):
 		pl.t.Fatalf("Parse was given %d bytes and says it used %d", len(b), n)
+	case err == proto.Done:
+		clear(b)
+		pl.over = true
+		return
 	case err != nil:
 		clear(b)
 		pl.dead = err
@@ -155,7 +160,7 @@ func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
 }
 
 func (pl *player) gap(dir proto.Dir, n int) {
-	if pl.dead != nil {
+	if pl.dead != nil || pl.over {
 		return
 	}
 	pl.pending[dir] = pl.pending[dir][:0]
@@ -163,8 +168,11 @@ func (pl *player) gap(dir proto.Dir, n int) {
 }
 
 func (pl *player) end() *player {
-	pl.parser.End(pl.out)
-	pl.forget()
+	if !pl.over {
+		pl.parser.End(pl.out)
+		pl.forget()
+	}
+	pl.over = true
 	return pl
 }
 
@@ -499,10 +507,10 @@ func testMemory(t *testing.T, p proto.Protocol, c Case, flood int) {
 				n += len(x.Data)
 				pl.play(x.Dir, x.Data, x.At)
 			}
-			if pl.dead != nil {
+			if pl.dead != nil || pl.over {
 				// The flow is not parsed further; go on with a new one, whose
 				// memory is what counts.
-				pl.dead, pl.parser, pl.pending = nil, p.New(), [2][]byte{}
+				pl.dead, pl.over, pl.parser, pl.pending = nil, false, p.New(), [2][]byte{}
 			}
 		}
 		if grown := heap() - before; grown > MaxMemory {
@@ -532,7 +540,7 @@ func testAllocs(t *testing.T, p proto.Protocol, c Case) {
 	allocs := testing.AllocsPerRun(100, func() {
 		runs++
 		if !c.Recovers {
-			pl.parser = p.New()
+			pl.parser, pl.over = p.New(), false
 		}
 		pl.pieces(c.Pieces)
 		if !c.Recovers {
