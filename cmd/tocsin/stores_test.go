@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +17,7 @@ import (
 func TestStoresAgree(t *testing.T) {
 	url := servers.ElasticsearchURL(t)
 	prefix := "agree" + strings.ToLower(filepath.Base(t.TempDir()))
-	t.Cleanup(func() { forget(t, url, prefix) })
+	t.Cleanup(func() { servers.ForgetIndices(t, url, prefix) })
 	data := filepath.Join(t.TempDir(), "data")
 	stores := [][]string{{"--data", data}, {"--elasticsearch", url, "--elasticsearch-prefix", prefix}}
 	for _, where := range stores {
@@ -77,22 +76,6 @@ func difference(want, have string) string {
 		}
 	}
 	return "one ends before the other"
-}
-
-// forget deletes the indices and templates of a prefix.
-func forget(t *testing.T, url, prefix string) {
-	for _, path := range []string{"/" + prefix + "-events-*", "/" + prefix + "-alerts-*", "/_index_template/" + prefix + "-*"} {
-		req, err := http.NewRequest(http.MethodDelete, url+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		resp.Body.Close()
-	}
 }
 
 func TestStoreFlags(t *testing.T) {

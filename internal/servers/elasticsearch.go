@@ -62,6 +62,37 @@ func ElasticsearchURL(t testing.TB) string {
 	return sharedElasticsearch.forTest(t)
 }
 
+// ForgetIndices deletes the indices and index templates whose names begin with
+// a prefix and a hyphen.
+func ForgetIndices(t testing.TB, url, prefix string) {
+	t.Helper()
+	ask := func(method, path string) []byte {
+		req, err := http.NewRequest(method, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Log(err) // the server may be gone
+			return nil
+		}
+		defer resp.Body.Close()
+		var b bytes.Buffer
+		b.ReadFrom(resp.Body)
+		return b.Bytes()
+	}
+	var names map[string]struct {
+		Aliases map[string]any
+	}
+	json.Unmarshal(ask(http.MethodGet, "/"+prefix+"-*/_alias?allow_no_indices=true"), &names)
+	for name := range names {
+		if strings.HasPrefix(name, prefix+"-") {
+			ask(http.MethodDelete, "/"+name)
+		}
+	}
+	ask(http.MethodDelete, "/_index_template/"+prefix+"-*")
+}
+
 // ElasticsearchConfig says what is special about a server.
 type ElasticsearchConfig struct {
 	// Secured serves TLS only, and asks for a user: elastic, who may do all,
@@ -228,14 +259,23 @@ func (e *Elasticsearch) certify(settings map[string]string) error {
 	if e.Certificates, err = NewCertificates(e.config()); err != nil {
 		return err
 	}
-	settings["xpack.security.http.ssl.enabled"] = "true"
-	settings["xpack.security.http.ssl.key"] = e.ServerKey
-	settings["xpack.security.http.ssl.certificate"] = e.ServerCert
-	settings["xpack.security.http.ssl.certificate_authorities"] = e.CA
 	pem, err := os.ReadFile(e.CA)
 	if err != nil {
 		return err
 	}
+	// Like a server that has made its certificates by itself, this one shows
+	// that of the authority, too: clients know its fingerprint.
+	chain, err := os.ReadFile(e.ServerCert)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(e.ServerCert, append(chain, pem...), 0o600); err != nil {
+		return err
+	}
+	settings["xpack.security.http.ssl.enabled"] = "true"
+	settings["xpack.security.http.ssl.key"] = e.ServerKey
+	settings["xpack.security.http.ssl.certificate"] = e.ServerCert
+	settings["xpack.security.http.ssl.certificate_authorities"] = e.CA
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
 	e.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
@@ -48,7 +50,7 @@ func (s *Store) putAlerts(ctx context.Context, alerts []event.Alert) error {
 	}
 	for len(ids) > 0 {
 		n := min(len(ids), alertBatch)
-		if err := s.change(ctx, ids[:n], func(k *kept, id event.ID) bool {
+		if err := s.change(ctx, forever, ids[:n], func(k *kept, id event.ID) bool {
 			if k.missing {
 				k.alert = *reports[id]
 				return true
@@ -67,7 +69,7 @@ func (s *Store) putAlerts(ctx context.Context, alerts []event.Alert) error {
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, id event.ID, t event.Triage) error {
 	missing := false
-	err := s.change(ctx, []event.ID{id}, func(k *kept, _ event.ID) bool {
+	err := s.change(ctx, time.Now().Add(s.cfg.Patience), []event.ID{id}, func(k *kept, _ event.ID) bool {
 		if missing = k.missing; missing {
 			return false
 		}
@@ -82,14 +84,14 @@ func (s *Store) Update(ctx context.Context, id event.ID, t event.Triage) error {
 
 // change reads alerts, changes them, and writes those for which fn returns
 // true, again as long as other processes come between.
-func (s *Store) change(ctx context.Context, ids []event.ID, fn func(k *kept, id event.ID) bool) error {
+func (s *Store) change(ctx context.Context, until time.Time, ids []event.ID, fn func(k *kept, id event.ID) bool) error {
 	for attempt := 0; len(ids) > 0; attempt++ {
 		if attempt > 0 {
 			if err := pause(ctx, attempt-1); err != nil {
 				return err
 			}
 		}
-		now, err := s.alerts(ctx, ids)
+		now, err := s.alerts(ctx, until, ids)
 		if err != nil {
 			return err
 		}
@@ -152,7 +154,7 @@ type found struct {
 }
 
 // documents gets documents by identifier, in any index, as they are now.
-func (s *Store) documents(ctx context.Context, indices []string, ids []event.ID) ([]found, error) {
+func (s *Store) documents(ctx context.Context, until time.Time, indices []string, ids []event.ID) ([]found, error) {
 	type key struct {
 		Index string `json:"_index"`
 		ID    string `json:"_id"`
@@ -163,30 +165,38 @@ func (s *Store) documents(ctx context.Context, indices []string, ids []event.ID)
 	for i, id := range ids {
 		body.Docs = append(body.Docs, key{indices[i], id.String()})
 	}
-	var answer struct {
-		Docs []found `json:"docs"`
-	}
-	if err := s.ask(ctx, http.MethodPost, "/_mget", nil, body, &answer); err != nil {
-		return nil, err
-	}
-	if len(answer.Docs) != len(ids) {
-		return nil, fmt.Errorf("asked for %d documents, %d answered", len(ids), len(answer.Docs))
-	}
-	for i := range answer.Docs {
-		if e := answer.Docs[i].Error; e != nil && e.Type != "index_not_found_exception" {
+	for n := 0; ; n++ {
+		var answer struct {
+			Docs []found `json:"docs"`
+		}
+		if err := s.askUntil(ctx, until, http.MethodPost, "/_mget", nil, body, &answer); err != nil {
+			return nil, err
+		}
+		if len(answer.Docs) != len(ids) {
+			return nil, fmt.Errorf("asked for %d documents, %d answered", len(ids), len(answer.Docs))
+		}
+		i := slices.IndexFunc(answer.Docs, func(d found) bool { return d.Error != nil && d.Error.Type != "index_not_found_exception" })
+		if i < 0 {
+			return answer.Docs, nil
+		}
+		// A shard that has not come back yet, for example.
+		e := answer.Docs[i].Error
+		if until != forever && time.Now().After(until) {
 			return nil, &fault{Status: http.StatusServiceUnavailable, Type: e.Type, Reason: e.String()}
 		}
+		if err := pause(ctx, n); err != nil {
+			return nil, fmt.Errorf("%w: %s: %s", err, e.Type, e.String())
+		}
 	}
-	return answer.Docs, nil
 }
 
 // alerts reads alerts as they are now, whether searches see them yet or not.
-func (s *Store) alerts(ctx context.Context, ids []event.ID) ([]kept, error) {
+func (s *Store) alerts(ctx context.Context, until time.Time, ids []event.ID) ([]kept, error) {
 	indices := make([]string, len(ids))
 	for i, id := range ids {
 		indices[i] = s.alertIndex(id)
 	}
-	docs, err := s.documents(ctx, indices, ids)
+	docs, err := s.documents(ctx, until, indices, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +220,7 @@ func (s *Store) alerts(ctx context.Context, ids []event.ID) ([]kept, error) {
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, id event.ID) (e event.Event, err error) {
-	docs, err := s.documents(ctx, []string{s.eventIndex(id), s.alertIndex(id)}, []event.ID{id, id})
+	docs, err := s.documents(ctx, time.Now().Add(s.cfg.Patience), []string{s.eventIndex(id), s.alertIndex(id)}, []event.ID{id, id})
 	if err != nil {
 		return e, s.wrap("get", err)
 	}

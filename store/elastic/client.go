@@ -137,9 +137,19 @@ func (s *Store) do(ctx context.Context, method, path string, query url.Values, c
 // maxAnswer bounds what is read of one answer.
 const maxAnswer = 256 << 20
 
-// ask sends a request as JSON, again while what goes wrong may go away and
-// patience lasts, and decodes the answer.
+// ask sends a request as JSON, again for some time while what goes wrong may go
+// away, and decodes the answer.
 func (s *Store) ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	return s.askUntil(ctx, time.Now().Add(s.cfg.Patience), method, path, query, body, answer)
+}
+
+// forever is until the context ends.
+var forever time.Time
+
+// askUntil is ask with a time until which requests are sent again.
+func (s *Store) askUntil(ctx context.Context, until time.Time, method, path string, query url.Values, body, answer any) error {
+	hold := holdUp{s: s}
+	defer hold.end()
 	var text []byte
 	if body != nil {
 		var err error
@@ -147,7 +157,6 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 			return err
 		}
 	}
-	patience := time.Now().Add(s.cfg.Patience)
 	for n := 0; ; n++ {
 		got, err := s.do(ctx, method, path, query, "application/json", text)
 		if err == nil {
@@ -158,11 +167,12 @@ func (s *Store) ask(ctx context.Context, method, path string, query url.Values, 
 			dec.UseNumber()
 			return dec.Decode(answer)
 		}
-		if ctx.Err() != nil || !passing(err) || time.Now().After(patience) {
+		if ctx.Err() != nil || !passing(err) || until != forever && time.Now().After(until) {
 			return err
 		}
+		hold.because(err)
 		if err := pause(ctx, n); err != nil {
-			return err
+			return errors.Join(err, hold.why)
 		}
 	}
 }

@@ -1,12 +1,9 @@
 package elastic_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"net/http"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/tocsin/tocsin/internal/servers"
@@ -43,22 +40,6 @@ func opened(t testing.TB, url, prefix string, change func(*elastic.Config)) *ela
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { forget(t, url, prefix) })
+	t.Cleanup(func() { servers.ForgetIndices(t, url, prefix) })
 	return s
-}
-
-// forget deletes the indices and templates of a prefix.
-func forget(t testing.TB, url, prefix string) {
-	for _, path := range []string{"/" + prefix + "-events-*", "/" + prefix + "-alerts-*", "/_index_template/" + prefix + "-*"} {
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, strings.TrimSuffix(url, "/")+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		resp.Body.Close()
-	}
 }

@@ -24,7 +24,7 @@ type Stats struct {
 	Requests   uint64 // bulk requests
 	Again      uint64 // bulk requests that were sent again, whole or in part
 	Conflicts  uint64 // reports of an alert that met another process's
-	Blocked    bool   // writing is held up now
+	Blocked    bool   // a request waits for the server now
 	BatchBytes int    // size at which a request is closed, as it adapts
 }
 
@@ -368,8 +368,8 @@ func (s *Store) bulk(ctx context.Context, b *batch) ([]result, error) {
 	return results, nil
 }
 
-// holdUp tells of a request that has to wait: once when it begins, and when it
-// is over.
+// holdUp tells of a request that has to be sent again: once when it begins, and
+// when it is over.
 type holdUp struct {
 	s     *Store
 	why   error
@@ -380,7 +380,7 @@ func (h *holdUp) because(err error) {
 	if h.why == nil {
 		h.since = time.Now()
 		h.s.stats.blocked.Add(1)
-		h.s.cfg.Log.Warn("elasticsearch: writing waits", "cluster", h.s.name, "why", err.Error())
+		h.s.cfg.Log.Warn("elasticsearch: waiting", "cluster", h.s.name, "why", err.Error())
 	}
 	h.why = err
 }
@@ -388,6 +388,6 @@ func (h *holdUp) because(err error) {
 func (h *holdUp) end() {
 	if h.why != nil {
 		h.s.stats.blocked.Add(-1)
-		h.s.cfg.Log.Info("elasticsearch: writing waits no longer", "cluster", h.s.name, "after", time.Since(h.since).Round(time.Millisecond))
+		h.s.cfg.Log.Info("elasticsearch: waiting no longer", "cluster", h.s.name, "after", time.Since(h.since).Round(time.Millisecond))
 	}
 }
