@@ -82,33 +82,6 @@ func TestPipeOnce(t *testing.T) {
 	}
 }
 
-// TestEachLine asks for lines as they are, however the reads cut them.
-func TestEachLine(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	long := strings.Repeat("x", maxLogLine)
-	if err := os.WriteFile(path, []byte("a\n\n"+long+"\n"+long+"x\n  b  \nc"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, in := range append(openInputs(t.Context(), []string{path}, nil), openInputs(t.Context(), []string{"-"}, mustOpen(t, path))...) {
-		want := []struct {
-			n    int
-			line string
-			bad  bool
-		}{{1, "a", false}, {3, "", true}, {4, "", true}, {5, "b", false}, {6, "c", false}}
-		i := 0
-		err := eachLine(in, func(n int, line []byte, err error) error {
-			if i >= len(want) || want[i].n != n || want[i].line != string(line) || want[i].bad != (err != nil) {
-				t.Errorf("%s: line %d is %.10q, %v", in.name, n, line, err)
-			}
-			i++
-			return nil
-		})
-		if err != nil || i != len(want) {
-			t.Errorf("%s: %d lines, error %v", in.name, i, err)
-		}
-	}
-}
-
 func mustOpen(t *testing.T, path string) io.Reader {
 	f, err := os.Open(path)
 	if err != nil {

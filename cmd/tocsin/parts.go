@@ -27,6 +27,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/file"
 	"github.com/tocsin/tocsin/sensor/capture/merge"
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
+	logs "github.com/tocsin/tocsin/sensor/log/all"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
 )
@@ -34,19 +35,25 @@ import (
 // schema documents every field that any event may carry.
 func schema() (*event.Schema, error) {
 	var none enrich.Assets
-	return event.NewSchema(sensor.Fields(), acceptance.Fields(), protocols.Fields(), none.Enricher().Fields)
+	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), protocols.Fields(), none.Enricher().Fields}
+	return event.NewSchema(append(lists, logs.Fields(lists...))...)
 }
 
 // houseKinds are the kinds of events that sensors make without any parser.
 var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindLedger}
 
-// kinds are the kinds of events that sensors make. A protocol may have several
-// parsers, one for each transport.
+// kinds are the kinds of events that sensors make, ours and others. A protocol
+// may have several parsers, one for each transport.
 func kinds() []event.Kind {
 	ks := slices.Clone(houseKinds)
 	for _, p := range protocols.Protocols() {
 		if !slices.Contains(ks, p.Name) {
 			ks = append(ks, p.Name)
+		}
+	}
+	for _, k := range logs.Kinds() {
+		if !slices.Contains(ks, k) {
+			ks = append(ks, k)
 		}
 	}
 	return ks

@@ -40,7 +40,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
   tocsin run -r capture.pcap --once && tocsin search 'event.kind: alert'`,
 		Args: cobra.NoArgs,
 	}
-	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, - for standard input, or a folder of captures to watch; may be repeated")
+	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, or log of Suricata or Zeek, - for standard input, or a folder of captures to watch; may be repeated")
 	follow := cmd.Flags().Bool("follow", false, "go on with the captures as they grow, until interrupted")
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
@@ -176,12 +176,14 @@ func (r *runner) run(ctx context.Context) error {
 	b := mem.New(mem.DefaultConfig())
 	var replayed *sensor.Sensor
 	var live []*sensor.Sensor
-	if len(r.captures) > 0 {
-		s, err := r.in.files(openInputs(ctx, r.captures, r.cmd.InOrStdin()), b)
-		if err != nil {
+	captures, logs, err := divide(openInputs(ctx, r.captures, r.cmd.InOrStdin()))
+	if err != nil {
+		return err
+	}
+	if len(captures) > 0 {
+		if replayed, err = r.in.files(captures, b); err != nil {
 			return err
 		}
-		replayed = s
 	}
 	for _, t := range r.taps {
 		s, err := r.in.live(t, b)
@@ -223,6 +225,9 @@ func (r *runner) run(ctx context.Context) error {
 	if replayed != nil {
 		sensing.Go(func() error { return replay(stuck, replayed) })
 	}
+	if len(logs) > 0 {
+		sensing.Go(func() error { return readLogs(stuck, logs, b, r.cmd.ErrOrStderr()) })
+	}
 	for _, s := range live {
 		sensing.Go(func() error {
 			err := s.Run(stuck)
@@ -235,12 +240,12 @@ func (r *runner) run(ctx context.Context) error {
 		})
 	}
 	still := func() {}
-	if replayed != nil {
+	if len(r.captures) > 0 {
 		still = progress(r.cmd.ErrOrStderr(), func() string { return fmt.Sprintf("%d events", r.events.Load()) })
 	}
 	failed := sensing.Wait()
 	b.Close()
-	err := storing.Wait()
+	err = storing.Wait()
 	still()
 	if err != nil {
 		stopPage()
@@ -258,7 +263,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events in %.1f s; alerts: %s\n", r.events.Load(), time.Since(began).Seconds(), levels)
 	}
-	if r.listener == nil || ctx.Err() != nil || failed != nil && (r.events.Load() == 0 || replayed == nil) {
+	if r.listener == nil || ctx.Err() != nil || failed != nil && (r.events.Load() == 0 || len(r.captures) == 0) {
 		stopPage()
 	} else if failed != nil {
 		// What could be read is there to be looked at.

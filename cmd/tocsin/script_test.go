@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tocsin/tocsin/internal/servers"
+	"github.com/tocsin/tocsin/sensor/log"
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,7 @@ func writeCaptures(dir string) error {
 	binary.LittleEndian.PutUint32(long[24+8:], 1<<30) // captured length of the first packet
 	for name, data := range map[string][]byte{
 		"good.pcap": good, "cut.pcap": good[:len(good)-20], "long.pcap": long,
-		"huge.jsonl":   []byte(smallest + strings.Repeat("a", maxLogLine+1) + "\n" + smallest),
+		"huge.jsonl":   []byte(smallest + strings.Repeat("a", log.MaxLine+1) + "\n" + smallest),
 		"strange.pcap": pcapFile(bluetooth, syn(1)), "empty.pcap": nil, "text.pcap": []byte("this is no capture\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {

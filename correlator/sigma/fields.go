@@ -108,6 +108,9 @@ func (l LogSource) kinds(known []event.Kind) ([]event.Kind, error) {
 		slices.Sort(logs)
 		return nil, fmt.Errorf("no event is made of Zeek's log %q; there are %s", l.Service, strings.Join(logs, ", "))
 	}
+	if _, ok := logSources[LogSource{Category: l.Product}]; ok && l.Product != "" && l.Category == "" {
+		return nil, fmt.Errorf("no event comes from %s; did you mean category: %s?", l, l.Product)
+	}
 	return nil, fmt.Errorf("no event comes from %s, which is what a device or a host writes about itself and no packet carries; network traffic is product: tocsin with the protocol as service, zeek's and suricata's logs of it, and the categories dns, proxy, webserver, firewall and network_connection", l)
 }
 

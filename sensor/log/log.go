@@ -5,6 +5,7 @@ package log
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func (t *tail) next() (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", t.source.Name, err)
 		}
-		if len(line) == 0 {
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		t.now = event.Event{}

@@ -241,6 +241,9 @@ func (r *reader) event(typ string, line []byte, e *event.Event) (bool, error) {
 	if f.Transport = log.Transport(rec.Str("proto")); f.Transport == 0 {
 		f.Transport = transports[typ]
 	}
+	if f.Transport == event.ProtoICMP && f.Src.IP.Is6() {
+		f.Transport = event.ProtoICMPv6 // Zeek calls both icmp
+	}
 	e.Set("event.module", event.Str("zeek"))
 	rec.Set(e, columns[typ])
 	if !special(typ, rec, e) {
