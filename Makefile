@@ -51,7 +51,8 @@ setup-test: $(CACHE)/npm $(CACHE)/venv
 	@deployments/setup $(DEBS_TEST)
 	@go run ./internal/servers/fetch
 
-# STIX bundles are checked by the public validator.
+# STIX bundles are checked by the public validator, and fetched from a public
+# TAXII server.
 $(CACHE)/venv: internal/requirements.txt | setup
 	@deployments/setup $(DEBS_TEST)
 	@mkdir -p $(@D) && rm -rf $@
@@ -61,6 +62,7 @@ $(CACHE)/venv: internal/requirements.txt | setup
 .PHONY: test
 test: setup-test lint build ## everything that must hold: linters, Go tests, pages in a browser
 	TOCSIN_STIX_VALIDATOR=$(CURDIR)/$(CACHE)/venv/bin/stix2_validator TOCSIN_TSHARK=$$(command -v tshark) \
+	TOCSIN_TAXII_SERVER=$(CURDIR)/$(CACHE)/venv/bin/medallion \
 		go run ./internal/servers/with go test -timeout 20m ./...
 	go test -race -timeout 20m ./event ./bus/... ./sensor ./correlator ./correlator/window
 	cd $(WEB) && npm run --silent test && npm run --silent e2e

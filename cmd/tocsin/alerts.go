@@ -30,7 +30,7 @@ the assets.`,
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
 	table := cmd.Flags().Bool("table", false, "print a table for people")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := what.correlator(cmd.ErrOrStderr())
+		c, _, err := what.correlator(cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}

@@ -80,7 +80,7 @@ fault; warnings do not count.`,
 		}
 		if len(*captures) == 0 {
 			d.check("rules, lists and assets", func() (string, error) {
-				c, err := what.correlator(cmd.ErrOrStderr())
+				c, _, err := what.correlator(cmd.ErrOrStderr())
 				if err != nil {
 					return "", err
 				}

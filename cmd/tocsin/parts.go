@@ -18,6 +18,7 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	behaviours "github.com/tocsin/tocsin/correlator/behaviour/all"
 	"github.com/tocsin/tocsin/correlator/enrich"
+	"github.com/tocsin/tocsin/correlator/intel/feed"
 	"github.com/tocsin/tocsin/correlator/sigma"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/rules"
@@ -35,12 +36,12 @@ import (
 // schema documents every field that any event may carry.
 func schema() (*event.Schema, error) {
 	var none enrich.Assets
-	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), protocols.Fields(), none.Enricher().Fields}
+	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), protocols.Fields(), feed.Fields, none.Enricher().Fields}
 	return event.NewSchema(append(lists, logs.Fields(lists...))...)
 }
 
-// houseKinds are the kinds of events that sensors make without any parser.
-var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindLedger}
+// houseKinds are the kinds of events that no parser makes.
+var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindLedger, feed.Kind}
 
 // kinds are the kinds of events that sensors make, ours and others. A protocol
 // may have several parsers, one for each transport.
@@ -157,58 +158,55 @@ func replay(ctx context.Context, s *sensor.Sensor) error {
 
 // detecting are the flags of commands that make alerts.
 type detecting struct {
-	rules, intel *[]string
-	assets       *string
+	rules, intel  *[]string
+	feeds, assets *string
 }
 
 func detectingFlags(cmd *cobra.Command) detecting {
 	return detecting{
 		rules:  cmd.Flags().StringArray("rules", nil, "more Sigma rules: a `FILE` or folder; may be repeated"),
 		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
+		feeds:  feedsFlag(cmd),
 		assets: cmd.Flags().String("assets", "", "asset `FILE`: zones and assets of the network, YAML"),
 	}
 }
 
 // correlator makes a correlator of what config puts together.
-func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, error) {
-	cfg, err := d.config(errs)
+func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, *reputation, error) {
+	cfg, lists, err := d.config(errs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return correlator.New(cfg)
+	c, err := correlator.New(cfg)
+	return c, lists, err
 }
 
 // config puts together what looks for attacks. What is wrong with single
 // lines of lists is told on errs and does not stop it; a rule that is wrong
 // does, for nobody would notice that it is missing.
-func (d detecting) config(errs io.Writer) (correlator.Config, error) {
+func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error) {
+	var cfg correlator.Config
 	fields, err := schema()
 	if err != nil {
-		return correlator.Config{}, err
+		return cfg, nil, err
 	}
 	set, err := loadRules(fields, *d.rules, true)
 	if err != nil {
-		return correlator.Config{}, err
+		return cfg, nil, err
 	}
 	assets := &enrich.Assets{}
 	if *d.assets != "" {
 		if assets, err = enrich.Load(*d.assets); err != nil {
-			return correlator.Config{}, err
+			return cfg, nil, err
 		}
 	}
-	cfg := correlator.Config{
-		Enrichers: []correlator.Enricher{assets.Enricher()},
-		Detectors: append(behaviours.Detectors(), set.Detector()),
+	lists, err := loadReputation(*d.intel, *d.feeds, errs)
+	if err != nil {
+		return cfg, nil, err
 	}
-	if len(*d.intel) > 0 {
-		table, reports, err := loadIntel(*d.intel)
-		if err != nil {
-			return correlator.Config{}, err
-		}
-		printIntel(io.Discard, errs, reports)
-		cfg.Detectors = append(cfg.Detectors, table.Detector())
-	}
-	return cfg, nil
+	cfg.Enrichers = []correlator.Enricher{assets.Enricher()}
+	cfg.Detectors = slices.Concat(behaviours.Detectors(), []correlator.Detector{set.Detector()}, lists.detectors())
+	return cfg, lists, nil
 }
 
 // ruleErrors are everything that is wrong with rules, a line each.

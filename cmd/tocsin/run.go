@@ -78,7 +78,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			r.listener = l
 		}
 		var err error
-		if r.correlator, err = what.correlator(cmd.ErrOrStderr()); err != nil {
+		if r.correlator, r.reputation, err = what.correlator(cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		if r.taps, err = in.openTaps(cmd.Context(), *ifaces, *how); err != nil {
@@ -91,6 +91,11 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		}
 		if where.embedded() {
 			if err := id.own(*where.data); err != nil {
+				return err
+			}
+		}
+		for _, dir := range r.reputation.folders() {
+			if err := id.own(dir); err != nil {
 				return err
 			}
 		}
@@ -111,6 +116,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			if where.embedded() {
 				may.write = []string{*where.data}
 			}
+			r.reputation.reach(&may)
 			if err := confine(cmd.ErrOrStderr(), may); err != nil {
 				return errors.Join(err, r.store.Close())
 			}
@@ -129,6 +135,7 @@ type runner struct {
 	taps       []tap
 	listener   net.Listener // nil: no console
 	correlator *correlator.Correlator
+	reputation *reputation
 	store      store.Store
 
 	events atomic.Uint64 // stored
@@ -203,6 +210,14 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "console at http://%s\n", r.listener.Addr())
 		shown.Go(func() error { return serve(page, r.listener, h) })
+	}
+
+	if r.listener != nil || len(r.taps) > 0 {
+		shown.Go(func() error {
+			return r.reputation.keepFresh(page, r.cmd.ErrOrStderr(), r.store, r.keep, func(ctx context.Context, alerts []event.Alert) error {
+				return r.put(ctx, nil, alerts)
+			})
+		})
 	}
 
 	// The end of ctx stops the sensors; what they made is then still detected

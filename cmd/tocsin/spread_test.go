@@ -40,7 +40,8 @@ func configOf(t *testing.T, name string) correlator.Config {
 		lists = append(lists, list)
 	}
 	var errs bytes.Buffer
-	cfg, err := detecting{rules: &none, intel: &lists, assets: &assets}.config(&errs)
+	feeds := ""
+	cfg, _, err := detecting{rules: &none, intel: &lists, feeds: &feeds, assets: &assets}.config(&errs)
 	if err != nil {
 		t.Fatal(err, errs.String())
 	}

@@ -14,11 +14,11 @@ import (
 func TestDetector(t *testing.T) {
 	b := intel.NewBuilder()
 	for _, e := range []intel.Raw{{Value: "203.0.113.7", Confidence: 90}, {Value: "evil.example.com", Confidence: 20}} {
-		if err := b.Add("list", e); err != nil {
+		if err := b.Add(intel.List{Provider: "list"}, e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := correlator.New(correlator.Config{Detectors: []correlator.Detector{b.Table().Detector()}})
+	c, err := correlator.New(correlator.Config{Detectors: []correlator.Detector{intel.NewReputation(b.Table()).Detector()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,23 +1,26 @@
-// Package intel is reputation: lists of addresses, prefixes and domain names
-// that somebody holds against them, joined into one table for look-ups. Each
-// list format is a folder; all lists them.
+// Package intel is reputation: addresses, prefixes, domain names, URLs and
+// fingerprints that somebody holds against them, joined into one table for
+// look-ups. Each list format is a folder; all lists them.
+//
+// What several lists say of a value is joined as if they had found it each for
+// itself: of n lists with confidences c, together 1 - (1-c1)(1-c2)…(1-cn).
+// Lists copy from one another, so the joint figure is an upper bound; it is
+// shown with the claims that it was made of. A claim loses half its confidence
+// with each half-life of its list after it was last seen, and counts no more
+// after it expired. Both are judged at the time of the event, not of the
+// look-up, so the same events and the same table give the same alerts.
 package intel
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
+	"net/url"
 	"strings"
+	"time"
 
-	"github.com/gaissmai/bart"
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
-
-	"github.com/tocsin/tocsin/event"
 )
 
 // Format is one way in which lists are written.
@@ -37,104 +40,112 @@ const DetectBytes = 4096
 // MaxLine bounds a line of a list, in bytes.
 const MaxLine = 64 << 10
 
+// MaxDocument bounds a list that must be read as a whole, such as JSON, in bytes.
+const MaxDocument = 256 << 20
+
 // Raw is an entry as a list states it.
 type Raw struct {
-	Value      string // address, prefix, or domain name (with or without a leading "*." or ".")
-	Confidence int    // 0 to 100; 0 if the list does not say, which counts as 50
+	// Kind says what Value is; empty: an address, a prefix, a domain name or a
+	// URL, by its looks.
+	Kind       Kind
+	Value      string
+	Confidence int // 0 to 100; 0 if the list does not say, which counts as the list's own or 50
 	Reference  string
+	// Description is what the list takes it for, such as the name of a family.
+	Description string
+	TLP         string    // RED, AMBER+STRICT, AMBER, GREEN, CLEAR; empty if not said
+	Seen        time.Time // when the list saw it last; zero if it does not say
+	Until       time.Time // when the list says that it expires; zero: never
 }
 
-// defaultConfidence is assumed where a list does not say.
+// Kind is what can be listed.
+type Kind string
+
+// Kinds of values. Their text is the threat.indicator.type of ECS.
+const (
+	Address     Kind = "address" // or a prefix: of ECS ipv4-addr or ipv6-addr
+	Name        Kind = "domain-name"
+	URL         Kind = "url"
+	Certificate Kind = "x509-certificate" // SHA-1 or SHA-256 of it, hexadecimal
+	Client      Kind = "software"         // JA3 or JA4 of a TLS client
+)
+
+// defaultConfidence is assumed where neither an entry nor its list says.
 const defaultConfidence = 50
 
-// Table answers look-ups. It never changes once built; to update, build
-// another and swap the pointer.
-type Table struct {
-	prefixes *bart.Table[entry]
-	sources  []source
-	domains  map[string]event.Indicator
-	hash     string
+// value is what a look-up finds: one of a prefix and a text.
+type value struct {
+	kind   Kind
+	prefix netip.Prefix
+	text   string
 }
 
-// entry is an Indicator in a third of the space, as there may be a million.
-type entry struct {
-	value      string
-	source     uint32 // index of Table.sources
-	confidence uint8
-}
-
-// source is what many entries have in common.
-type source struct{ provider, reference string }
-
-// Builder collects entries for a Table.
-type Builder struct {
-	prefixes map[netip.Prefix]event.Indicator
-	domains  map[string]event.Indicator
-}
-
-// NewBuilder returns an empty Builder.
-func NewBuilder() *Builder {
-	return &Builder{prefixes: map[netip.Prefix]event.Indicator{}, domains: map[string]event.Indicator{}}
-}
-
-// Add takes an entry of the list called provider. It refuses what would match
-// half the world or nothing: prefixes shorter than /8 (IPv4) and /16 (IPv6),
-// private, loopback and link-local addresses, and names that are public
-// suffixes. Of entries with the same value the one with the higher confidence
-// stays, then the one whose provider sorts first, so the order of lists does
-// not matter.
-func (b *Builder) Add(provider string, e Raw) error {
-	if e.Confidence < 0 || e.Confidence > 100 {
-		return fmt.Errorf("confidence %d: want 0 to 100", e.Confidence)
+// String is the value as it is shown: a prefix of one address as that address.
+func (v value) String() string {
+	if v.kind != Address {
+		return v.text
 	}
-	ind := event.Indicator{Provider: provider, Confidence: cmp.Or(e.Confidence, defaultConfidence), Reference: e.Reference}
-	if p, ok := parsePrefix(e.Value); ok {
+	if v.prefix.IsSingleIP() {
+		return v.prefix.Addr().String()
+	}
+	return v.prefix.String()
+}
+
+// parse brings a listed value into the form that look-ups use. It refuses what
+// would match half the world or nothing: prefixes shorter than /8 (IPv4) and
+// /16 (IPv6), private, loopback and link-local addresses, and names that are
+// public suffixes.
+func parse(kind Kind, s string) (value, error) {
+	switch kind {
+	case Certificate, Client:
+		print, ok := Fingerprint(s)
+		if !ok {
+			return value{}, fmt.Errorf("%q is no fingerprint: want JA3 (32 hexadecimal digits), JA4, SHA-1 or SHA-256", s)
+		}
+		return value{kind: kind, text: print}, nil
+	case URL:
+		u, err := normalURL(s)
+		return value{kind: URL, text: u}, err
+	case "":
+		if strings.Contains(s, "://") {
+			return parse(URL, s)
+		}
+		s = strings.TrimSuffix(s, "/")
+		if host, path, ok := strings.Cut(s, "/"); ok && strings.Contains(host, ".") && strings.Trim(path, "0123456789") != "" {
+			return parse(URL, "http://"+s) // what is seen of URLs is seen in HTTP
+		}
+	}
+	if p, ok := parsePrefix(s); ok && kind != Name {
 		if err := checkPrefix(p); err != nil {
-			return err
+			return value{}, err
 		}
-		ind.Type, ind.Value = addrType(p.Addr()), p.String()
-		if p.IsSingleIP() {
-			ind.Value = p.Addr().String()
-		}
-		put(b.prefixes, p, ind)
-		return nil
+		return value{kind: Address, prefix: p}, nil
 	}
-	name, err := Domain(e.Value)
+	if kind == Address {
+		return value{}, fmt.Errorf("%q is no address or prefix", s)
+	}
+	name, err := Domain(s)
 	if err != nil {
-		return err
+		return value{}, err
 	}
 	if suffix, icann := publicsuffix.PublicSuffix(name); suffix == name && (icann || !strings.Contains(name, ".")) {
-		return fmt.Errorf("%q is a public suffix: it would match every name below it", name)
+		return value{}, fmt.Errorf("%q is a public suffix: it would match every name below it", name)
 	}
-	ind.Type, ind.Value = "domain-name", name
-	put(b.domains, name, ind)
-	return nil
-}
-
-// addrType is the type of an indicator for addresses of a's family.
-func addrType(a netip.Addr) string {
-	if a.Is6() {
-		return "ipv6-addr"
-	}
-	return "ipv4-addr"
-}
-
-func put[K comparable](m map[K]event.Indicator, k K, ind event.Indicator) {
-	if old, ok := m[k]; ok && !better(ind, old) {
-		return
-	}
-	m[k] = ind
-}
-
-func better(a, b event.Indicator) bool {
-	return cmp.Or(cmp.Compare(b.Confidence, a.Confidence), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Reference, b.Reference)) < 0
+	return value{kind: Name, text: name}, nil
 }
 
 func parsePrefix(s string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked(), true
 	}
-	if a, err := netip.ParseAddr(s); err == nil {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		// The port that a list names is left out: the address is what is listed.
+		var with netip.AddrPort
+		with, err = netip.ParseAddrPort(s)
+		a = with.Addr()
+	}
+	if err == nil {
 		a = a.WithZone("").Unmap()
 		return netip.PrefixFrom(a, a.BitLen()), true
 	}
@@ -174,72 +185,36 @@ func Domain(s string) (string, error) {
 	return ascii, nil
 }
 
-// Len returns how many entries the builder has.
-func (b *Builder) Len() int { return len(b.prefixes) + len(b.domains) }
-
-// Table builds the table. The builder may go on to be used.
-func (b *Builder) Table() *Table {
-	t := &Table{prefixes: new(bart.Table[entry]), domains: make(map[string]event.Indicator, len(b.domains))}
-	lines := make([]string, 0, b.Len())
-	note := func(ind event.Indicator) {
-		lines = append(lines, fmt.Sprintf("%s\x00%s\x00%d\x00%s\n", ind.Value, ind.Provider, ind.Confidence, ind.Reference))
+// normalURL returns a URL in the form that look-ups use: scheme and host in
+// lower case, without the scheme's own port, user and fragment, with a path
+// (RFC 3986, section 6.2).
+func normalURL(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("%q is no URL with a host", s)
 	}
-	known := map[source]uint32{}
-	for p, ind := range b.prefixes {
-		s := source{ind.Provider, ind.Reference}
-		n, ok := known[s]
-		if !ok {
-			n = uint32(len(t.sources))
-			known[s] = n
-			t.sources = append(t.sources, s)
-		}
-		t.prefixes.Insert(p, entry{ind.Value, n, uint8(ind.Confidence)})
-		note(ind)
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := u.Port(); port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
 	}
-	for d, ind := range b.domains {
-		t.domains[d] = ind
-		note(ind)
+	if u.Path == "" {
+		u.Path = "/"
 	}
-	slices.Sort(lines)
-	h := sha256.New()
-	for _, l := range lines {
-		io.WriteString(h, l)
-	}
-	t.hash = hex.EncodeToString(h.Sum(nil))
-	return t
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	return u.String(), nil
 }
 
-// Len returns how many entries the table has.
-func (t *Table) Len() int { return t.prefixes.Size() + len(t.domains) }
-
-// Hash identifies the table's content: SHA-256 in hexadecimal.
-func (t *Table) Hash() string { return t.hash }
-
-// Lookup finds the longest listed prefix that holds the address. It does not
-// allocate.
-func (t *Table) Lookup(a netip.Addr) (event.Indicator, bool) {
-	a = a.Unmap()
-	e, ok := t.prefixes.Lookup(a)
-	if !ok {
-		return event.Indicator{}, false
+// Fingerprint returns s in lower case if it has the form of one that is looked
+// up: JA3, SHA-1 or SHA-256 in hexadecimal, or JA4 (10 characters, then twice
+// 12 hexadecimal digits, with underscores between).
+func Fingerprint(s string) (string, bool) {
+	s = strings.ToLower(strings.ReplaceAll(s, ":", ""))
+	hex := func(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+	switch len(s) {
+	case 32, 40, 64:
+		return s, hex(s)
+	case 36:
+		return s, s[10] == '_' && s[23] == '_' && hex(s[11:23]) && hex(s[24:])
 	}
-	s := &t.sources[e.source]
-	return event.Indicator{Type: addrType(a), Value: e.value, Provider: s.provider, Confidence: int(e.confidence), Reference: s.reference}, true
-}
-
-// LookupDomain finds the longest listed name that is name or a parent of it.
-// name is lower case; a trailing dot does not matter. It does not allocate.
-func (t *Table) LookupDomain(name string) (event.Indicator, bool) {
-	name = strings.TrimSuffix(name, ".")
-	for len(t.domains) > 0 && name != "" {
-		if ind, ok := t.domains[name]; ok {
-			return ind, true
-		}
-		dot := strings.IndexByte(name, '.')
-		if dot < 0 {
-			break
-		}
-		name = name[dot+1:]
-	}
-	return event.Indicator{}, false
+	return "", false
 }

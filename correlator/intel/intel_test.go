@@ -7,13 +7,24 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/tocsin/tocsin/correlator/intel"
 	"github.com/tocsin/tocsin/correlator/intel/all"
-	"github.com/tocsin/tocsin/event"
 )
+
+var at = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+
+func load(lists ...intel.List) (*intel.Table, []intel.Report, error) {
+	b := intel.NewBuilder()
+	reports, err := b.Load(lists, all.Formats())
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.Table(), reports, nil
+}
 
 func file(t testing.TB, name, text string) intel.List {
 	t.Helper()
@@ -38,7 +49,7 @@ const csvList = "\ufefftype;value;confidence;description\n" +
 	`domain-name;"c2.example.net";95;"quoted; text"` + "\n"
 
 func TestLookup(t *testing.T) {
-	table, reports, err := intel.Load([]intel.List{file(t, "a.txt", plainList), file(t, "b.csv", csvList)}, all.Formats())
+	table, reports, err := load(file(t, "a.txt", plainList), file(t, "b.csv", csvList))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +60,8 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	for addr, want := range map[string]string{
-		"203.0.113.7":             "203.0.113.7 a 90",
-		"::ffff:203.0.113.7":      "203.0.113.7 a 90",
+		"203.0.113.7":             "203.0.113.7 a 96",
+		"::ffff:203.0.113.7":      "203.0.113.7 a 96",
 		"203.0.113.8":             "",
 		"198.51.100.200":          "198.51.100.0/24 a 50",
 		"2001:db8:bad:1::5":       "2001:db8:bad::/48 a 50",
@@ -62,12 +73,12 @@ func TestLookup(t *testing.T) {
 		"c2.example.net":          "c2.example.net b 95",
 		"example.net":             "",
 	} {
-		var ind event.Indicator
+		var ind intel.Verdict
 		var ok bool
 		if a, err := netip.ParseAddr(addr); err == nil {
-			ind, ok = table.Lookup(a)
+			ind, ok = table.Address(a, at)
 		} else {
-			ind, ok = table.LookupDomain(addr)
+			ind, ok = table.Domain(addr, at)
 		}
 		got := ""
 		if ok {
@@ -81,7 +92,7 @@ func TestLookup(t *testing.T) {
 
 func TestBadLinesAreNamed(t *testing.T) {
 	l := file(t, "bad.txt", "203.0.113.7\nnot a thing\n10.0.0.0/8\n0.0.0.0/0\ncom\nco.uk\nplain\n198.51.100.1 many\n192.0.2.1\n")
-	table, reports, err := intel.Load([]intel.List{l}, all.Formats())
+	table, reports, err := load(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,22 +108,22 @@ func TestBadLinesAreNamed(t *testing.T) {
 
 func TestUnreadable(t *testing.T) {
 	for name, text := range map[string]string{"binary": "\x00\x01\x02", "long": strings.Repeat("x", intel.MaxLine+1)} {
-		if _, _, err := intel.Load([]intel.List{file(t, name, text)}, all.Formats()); err == nil || !strings.Contains(err.Error(), name) {
+		if _, _, err := load(file(t, name, text)); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := intel.Load([]intel.List{{Path: "no/such/list"}}, all.Formats()); err == nil {
+	if _, _, err := load(intel.List{Path: "no/such/list"}); err == nil {
 		t.Error("a missing file is no error")
 	}
 }
 
 func TestOrderOfListsDoesNotMatter(t *testing.T) {
 	a, b := file(t, "a.txt", plainList), file(t, "b.csv", csvList)
-	ab, _, err := intel.Load([]intel.List{a, b}, all.Formats())
+	ab, _, err := load(a, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ba, _, err := intel.Load([]intel.List{b, a}, all.Formats())
+	ba, _, err := load(b, a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +140,7 @@ func TestAgainstTwin(t *testing.T) {
 		for _, v := range rapid.SliceOfN(rapid.Uint32(), 1, 50).Draw(t, "nets") {
 			addr := netip.AddrFrom4([4]byte{198, byte(v >> 16 & 3), byte(v >> 8 & 3), byte(v & 3)})
 			p := netip.PrefixFrom(addr, 8+int(v>>24)%25).Masked()
-			if b.Add("x", intel.Raw{Value: p.String()}) == nil {
+			if b.Add(intel.List{Provider: "x"}, intel.Raw{Value: p.String()}) == nil {
 				twin = append(twin, p)
 			}
 		}
@@ -142,7 +153,7 @@ func TestAgainstTwin(t *testing.T) {
 					want = p
 				}
 			}
-			ind, ok := table.Lookup(addr)
+			ind, ok := table.Address(addr, at)
 			if ok != want.IsValid() || ok && strings.TrimSuffix(want.String(), "/32") != ind.Value {
 				t.Fatalf("%s: %v %v, want %v", addr, ind.Value, ok, want)
 			}
@@ -151,14 +162,14 @@ func TestAgainstTwin(t *testing.T) {
 }
 
 func TestLookupDoesNotAllocate(t *testing.T) {
-	table, _, err := intel.Load([]intel.List{file(t, "a.txt", plainList)}, all.Formats())
+	table, _, err := load(file(t, "a.txt", plainList))
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := netip.MustParseAddr("203.0.113.7")
+	addr := netip.MustParseAddr("203.0.113.9")
 	if n := testing.AllocsPerRun(100, func() {
-		table.Lookup(addr)
-		table.LookupDomain("a.b.evil.example.com")
+		table.Address(addr, at)
+		table.Domain("www.b.example.com", at)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -167,8 +178,11 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(plainList))
 	f.Add([]byte(csvList))
+	for _, l := range lists {
+		f.Add([]byte(l.text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		table, reports, err := intel.Load([]intel.List{file(t, "list", string(text))}, all.Formats())
+		table, reports, err := load(file(t, "list", string(text)))
 		if err == nil && table.Len() > reports[0].Entries {
 			t.Errorf("%d entries in the table, %d taken", table.Len(), reports[0].Entries)
 		}

@@ -5,15 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
 
-// List is a file of indicators.
+// List is a file of indicators, or a folder of such files.
 type List struct {
 	Provider string // shown on alerts; of an empty one the file's base name is used
 	Path     string
+	// What counts for every entry, unless it says so itself:
+	Confidence int // 0 to 100; 0: 50
+	TLP        string
+	// HalfLife is the time after which an entry that was not seen again counts
+	// half; 0: it does not age.
+	HalfLife time.Duration
+	// Format reads the list; its zero value: whatever format recognises it.
+	Format Format
 }
 
 // ParseList reads "NAME=PATH" or "PATH".
@@ -27,10 +38,11 @@ func ParseList(s string) List {
 // Report says what became of one list.
 type Report struct {
 	List    List
-	Format  string
+	Format  string      // of a folder, of its first file
 	Entries int         // taken
+	Left    int         // left out because many innocent people use the value
 	Bad     int         // lines that were not taken
-	Errors  []LineError // of the first 20 of them
+	Errors  []LineError // of the first 20 of what was left out or not taken
 }
 
 // maxErrors is how many bad lines of a list are named.
@@ -43,68 +55,103 @@ type LineError struct {
 	Err  error
 }
 
+// Unwrap returns what is wrong.
+func (e LineError) Unwrap() error { return e.Err }
+
 // Error returns file:line: and what is wrong.
 func (e LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err) }
 
-// Load reads lists into one table. Bad lines are reported and passed over; a
-// list that cannot be read at all is an error, and then there is no table:
-// what was loaded before is better than a part.
-func Load(lists []List, formats []Format) (*Table, []Report, error) {
-	b := NewBuilder()
+// Load reads lists into the builder. Bad lines are reported and passed over; a
+// list that cannot be read at all is an error, and then the builder is not to
+// be used: what was loaded before is better than a part.
+func (b *Builder) Load(lists []List, formats []Format) ([]Report, error) {
 	var reports []Report
 	var errs []error
 	for _, l := range lists {
-		r, err := load(b, l, formats)
+		r, err := b.load(l, formats)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("reputation list: %w", err))
 			continue
 		}
 		reports = append(reports, r)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, reports, err
-	}
-	return b.Table(), reports, nil
+	return reports, errors.Join(errs...)
 }
 
-func load(b *Builder, l List, formats []Format) (Report, error) {
-	f, err := os.Open(l.Path)
-	if err != nil {
-		return Report{}, fmt.Errorf("reputation list: %w", err)
-	}
-	defer f.Close()
+func (b *Builder) load(l List, formats []Format) (Report, error) {
 	if l.Provider == "" {
 		base := filepath.Base(l.Path)
 		l.Provider = strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	r := Report{List: l}
+	info, err := os.Stat(l.Path)
+	if err != nil {
+		return r, err
+	}
+	if !info.IsDir() {
+		return r, b.file(&r, l.Path, formats)
+	}
+	// The folder of a feed: a file for each of its reports, and a manifest.
+	err = filepath.WalkDir(l.Path, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".") || slices.Contains(manifests, d.Name()) {
+			return err
+		}
+		return b.file(&r, path, formats)
+	})
+	if err == nil && r.Format == "" {
+		err = fmt.Errorf("%s holds no lists", l.Path)
+	}
+	return r, err
+}
+
+// manifests are files in the folder of a MISP feed that are no lists.
+var manifests = []string{"manifest.json", "hashes.csv"}
+
+func (b *Builder) file(r *Report, path string, formats []Format) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	in := bufio.NewReaderSize(f, MaxLine)
 	head, err := in.Peek(DetectBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return Report{}, fmt.Errorf("reputation list %s: %w", l.Path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	for _, format := range formats {
-		if !format.Detect(head) {
-			continue
+	format := r.List.Format
+	if format.Read == nil {
+		i := slices.IndexFunc(formats, func(f Format) bool { return f.Detect(head) })
+		if i < 0 {
+			return fmt.Errorf("%s: no known format; the first bytes are %q", path, head[:min(len(head), 16)])
 		}
+		format = formats[i]
+	}
+	if r.Format == "" {
 		r.Format = format.Name
-		bad := func(line int, err error) {
-			r.Bad++
-			if len(r.Errors) < maxErrors {
-				r.Errors = append(r.Errors, LineError{l.Path, line, err})
-			}
+	}
+	note := func(line int, err error) {
+		if len(r.Errors) < maxErrors {
+			r.Errors = append(r.Errors, LineError{path, line, err})
 		}
-		add := func(line int, e Raw) {
-			if err := b.Add(l.Provider, e); err != nil {
-				bad(line, err)
-				return
-			}
+	}
+	bad := func(line int, err error) {
+		r.Bad++
+		note(line, err)
+	}
+	add := func(line int, e Raw) {
+		var embarrassing *Embarrassing
+		switch err := b.Add(r.List, e); {
+		case errors.As(err, &embarrassing):
+			r.Left++
+			note(line, err)
+		case err != nil:
+			bad(line, err)
+		default:
 			r.Entries++
 		}
-		if err := format.Read(in, add, bad); err != nil {
-			return Report{}, fmt.Errorf("reputation list %s: %w", l.Path, err)
-		}
-		return r, nil
 	}
-	return Report{}, fmt.Errorf("reputation list %s: no known format; the first bytes are %q", l.Path, head[:min(len(head), 16)])
+	if err := format.Read(in, add, bad); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }

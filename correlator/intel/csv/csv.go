@@ -1,8 +1,6 @@
 // Package csv reads lists of comma-, semicolon- or tab-separated values whose
-// first line names the columns. A column called value, indicator, ioc, ip,
-// address, network, cidr, domain or host holds the value; confidence or score
-// a number from 0 to 100; reference, url, link or description where to read
-// more. Other columns are passed over; lines that begin with '#' are comments.
+// columns are named by the first line, or by the last comment before it as the
+// lists of abuse.ch have it. Lines that begin with '#' are comments.
 package csv
 
 import (
@@ -11,67 +9,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/tocsin/tocsin/correlator/intel"
 )
 
-// Format is the CSV format.
-var Format = intel.Format{Name: "csv", Detect: detect, Read: read}
+// Format is the CSV format with the names of columns that lists commonly use.
+var Format = Mapped(intel.CommonColumns)
 
-var columns = map[string][]string{
-	"value":      {"value", "indicator", "ioc", "ip", "address", "network", "cidr", "domain", "host"},
-	"confidence": {"confidence", "score"},
-	"reference":  {"reference", "url", "link", "description"},
+// Mapped is the CSV format with names of columns of its own.
+func Mapped(columns intel.Columns) intel.Format {
+	return intel.Format{
+		Name: "csv",
+		Detect: func(head []byte) bool {
+			_, err := readHeader(head, columns)
+			return err == nil
+		},
+		Read: func(r io.Reader, add func(int, intel.Raw), bad func(int, error)) error {
+			return read(r, columns, add, bad)
+		},
+	}
 }
 
-// header splits the first line that is no comment, and says by what.
-func header(head []byte) (names []string, comma rune) {
+// header says how a list is laid out.
+type header struct {
+	record intel.Record
+	comma  rune
+	inside bool // it is the first line that is no comment
+}
+
+// leastCommented is how many separators a comment has at least that names the
+// columns: one with fewer is a sentence.
+const leastCommented = 2
+
+var errNoHeader = errors.New("no line names a column with the value, such as ip, domain, url or value")
+
+func readHeader(head []byte, columns intel.Columns) (header, error) {
+	last := ""
 	for line := range bytes.Lines(head) {
 		text := strings.TrimSpace(strings.TrimPrefix(string(line), "\ufeff"))
-		if text == "" || text[0] == '#' {
+		switch {
+		case text == "":
+		case text[0] == '#':
+			if t := strings.TrimSpace(strings.TrimLeft(text, "#")); t != "" && strings.ContainsAny(t, ",;\t") {
+				last = t
+			}
+		default:
+			if h, ok := split(text, columns); ok {
+				h.inside = true
+				return h, nil
+			}
+			if h, ok := split(last, columns); ok && strings.Count(last, string(h.comma)) >= leastCommented {
+				return h, nil
+			}
+			return header{}, errNoHeader
+		}
+	}
+	return header{}, errNoHeader
+}
+
+func split(text string, columns intel.Columns) (header, bool) {
+	for _, comma := range ",;\t" {
+		names := strings.Split(text, string(comma))
+		if len(names) < 2 {
 			continue
 		}
-		for _, c := range ",;\t" {
-			if parts := strings.Split(text, string(c)); len(parts) > 1 {
-				for i := range parts {
-					parts[i] = strings.ToLower(strings.Trim(strings.TrimSpace(parts[i]), `"`))
-				}
-				return parts, c
-			}
+		for i := range names {
+			names[i] = strings.Trim(strings.TrimSpace(names[i]), `"`)
 		}
-		break
+		record, ok := columns.Record(names)
+		return header{record: record, comma: comma}, ok
 	}
-	return nil, 0
+	return header{}, false
 }
 
-func find(names []string, what string) int {
-	for _, want := range columns[what] {
-		for i, n := range names {
-			if n == want {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-func detect(head []byte) bool {
-	names, _ := header(head)
-	return find(names, "value") >= 0
-}
-
-func read(r io.Reader, add func(int, intel.Raw), bad func(int, error)) error {
+func read(r io.Reader, columns intel.Columns, add func(int, intel.Raw), bad func(int, error)) error {
 	in := &peeker{r: r}
-	names, comma := header(in.head())
-	value, confidence, reference := find(names, "value"), find(names, "confidence"), find(names, "reference")
-	if value < 0 {
-		return errors.New("the first line does not name a column value, ip or domain")
+	h, err := readHeader(in.head(), columns)
+	if err != nil {
+		return err
 	}
 	c := csv.NewReader(in)
-	c.Comma, c.Comment, c.FieldsPerRecord, c.LazyQuotes, c.ReuseRecord = comma, '#', -1, true, true
-	first := true
+	c.Comma, c.Comment, c.FieldsPerRecord, c.LazyQuotes, c.ReuseRecord, c.TrimLeadingSpace = h.comma, '#', -1, true, true, h.comma != '\t'
+	first := h.inside
 	for {
 		record, err := c.Read()
 		if errors.Is(err, io.EOF) {
@@ -90,21 +110,15 @@ func read(r io.Reader, add func(int, intel.Raw), bad func(int, error)) error {
 			continue
 		}
 		line, _ := c.FieldPos(0)
-		if len(record) <= value {
-			bad(line, fmt.Errorf("%d columns: the value is in column %d", len(record), value+1))
-			continue
-		}
-		e := intel.Raw{Value: strings.TrimSpace(record[value])}
-		if confidence >= 0 && confidence < len(record) && strings.TrimSpace(record[confidence]) != "" {
-			n, err := strconv.Atoi(strings.TrimSpace(record[confidence]))
-			if err != nil {
-				bad(line, fmt.Errorf("confidence %q: want a number from 0 to 100", record[confidence]))
-				continue
+		e, err := h.record.Entry(func(column int) string {
+			if column < len(record) {
+				return record[column]
 			}
-			e.Confidence = n
-		}
-		if reference >= 0 && reference < len(record) {
-			e.Reference = strings.TrimSpace(record[reference])
+			return ""
+		})
+		if err != nil {
+			bad(line, fmt.Errorf("%w (of %d columns)", err, len(record)))
+			continue
 		}
 		add(line, e)
 	}
