@@ -18,6 +18,7 @@ type witness struct {
 	s     *sensor.Sensor
 	last  sensor.Now
 	moved int
+	top   map[string]uint64 // most bytes of the flows that were seen on their way
 }
 
 func (w *witness) Publish(context.Context, []event.Event) error {
@@ -29,6 +30,12 @@ func (w *witness) Publish(context.Context, []event.Event) error {
 	if l["seen"] > w.last.Ledger["seen"] && now.Flows > 0 {
 		w.moved++
 	}
+	for i, f := range now.Top {
+		if i > 0 && f.Src.Bytes+f.Dst.Bytes > now.Top[i-1].Src.Bytes+now.Top[i-1].Dst.Bytes || f.Sensor != "border" || len(now.Top) > 5 {
+			w.t.Errorf("top: %+v", now.Top)
+		}
+		w.top[f.CommunityID+" "+f.Service] = f.Src.Bytes + f.Dst.Bytes
+	}
 	w.last = now
 	return nil
 }
@@ -38,9 +45,9 @@ func (w *witness) Publish(context.Context, []event.Event) error {
 func TestNow(t *testing.T) {
 	const path = "../testdata/scenarios/intrusion/border.pcap.zst"
 	for _, workers := range []int{1, 3} {
-		w := &witness{t: t}
+		w := &witness{t: t, top: map[string]uint64{}}
 		cfg := sensor.DefaultConfig()
-		cfg.Workers, cfg.Protocols = workers, all.Protocols()
+		cfg.Workers, cfg.Protocols, cfg.Top = workers, all.Protocols(), 5
 		s, err := sensor.New(cfg, func(int) (capture.Source, error) { return file.Open(path) }, w)
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +63,10 @@ func TestNow(t *testing.T) {
 		// 11,123 packets of 3,819,041 bytes are what capinfos says.
 		if !maps.Equal(now.Ledger, s.Counters().Ledger) || now.Ledger["seen"] != 11123 || now.Bytes != 3819041 || now.Flows != 0 {
 			t.Errorf("%d workers: %+v, want %+v", workers, now, s.Counters().Ledger)
+		}
+
+		if len(w.top) < 5 {
+			t.Errorf("%d workers: on their way were %v", workers, w.top)
 		}
 		if w.moved == 0 {
 			t.Errorf("%d workers: it never moved", workers)

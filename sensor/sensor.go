@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/capture"
@@ -55,6 +54,8 @@ type Config struct {
 	StreamBytes, StreamTotal int
 	// Defrag bounds the memory for fragments.
 	Defrag packet.DefragConfig
+	// Top is how many of the largest flows that are followed Now tells of.
+	Top int
 	// DropBadChecksums leaves out packets whose checksum is wrong, as their
 	// receiver does. On a machine that watches itself, checksums are wrong
 	// because the network card fills them in after the capture.
@@ -291,46 +292,4 @@ func (s *Sensor) Counters() Counters {
 		}
 	}
 	return c
-}
-
-// Now is how a sensor is doing, as of a second of its packets ago at most.
-type Now struct {
-	At time.Time // of the last packet; zero if there was none yet
-	// Ledger is the account since the beginning, as Counters has it. It balances
-	// but for what a file's source leaves out, which is counted each minute.
-	Ledger map[string]uint64
-	Bytes  uint64  // of the packets on the wire
-	Flows  uint64  // that are followed
-	Ring   float64 // how full the fullest capture ring is, from 0 to 1
-}
-
-// reading is a worker's part of Now.
-type reading struct {
-	at      int64 // nanoseconds since 1970
-	account account
-	bytes   uint64
-	flows   uint64
-	ring    float64
-}
-
-// Now may be called at any time, by any goroutine.
-func (s *Sensor) Now() Now {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var at int64
-	var sum account
-	var n Now
-	for i := range s.now {
-		r := &s.now[i]
-		at = max(at, r.at)
-		sum.add(&r.account)
-		n.Bytes += r.bytes
-		n.Flows += r.flows
-		n.Ring = max(n.Ring, r.ring)
-	}
-	if at > 0 {
-		n.At = time.Unix(0, at).UTC()
-	}
-	n.Ledger = sum.named()
-	return n
 }

@@ -191,15 +191,10 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	f := r.Flow()
 	f.EndReason = why.String()
 	e := event.Event{Time: f.End, Kind: event.KindFlow, Flow: f}
-	if c != nil {
-		e.Flow.Service = c.service
-	}
+	e.Flow.Service = sh.service(r)
 	sh.fields = sh.tunnelFields(c, r, sh.flowFields(c, r, sh.fields[:0]))
 	if len(sh.fields) > 0 {
 		e.Fields = sh.fields
-	}
-	if r.Mark >= carrying {
-		e.Flow.Service = carriers[r.Mark-carrying].Name()
 	}
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(&e, r, uint64(r.Reports))
@@ -207,6 +202,17 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	if why != flow.Active && c != nil {
 		sh.forget(c, r)
 	}
+}
+
+// service is the protocol that a flow speaks, "" if none was recognised.
+func (sh *shard) service(r *flow.Record) string {
+	if r.Mark >= carrying {
+		return carriers[r.Mark-carrying].Name()
+	}
+	if c := sh.talkOf(r); c != nil {
+		return c.service
+	}
+	return ""
 }
 
 // tunnelFields appends what an event of a flow says of the tunnels it is in.

@@ -45,6 +45,8 @@ type worker struct {
 	closed   account          // of all taps, in the closed minutes
 	bytes    uint64           // of packets on the wire, in the worker's shards
 	tell     func(*reading)   // once a second; see Sensor.Now
+	reports  uint64           // told
+	top      []Followed       // in the last
 
 	tally  tally
 	order  uint64 // of what is being made
@@ -224,7 +226,9 @@ func (w *worker) take(l *lane, raw *capture.Packet) bool {
 		l.packet.Time = raw.Time
 		l.shard.ip(&l.lookup, &l.packet)
 	case uncommon:
-		if !w.idle {
+		if w.idle {
+			w.report() // of the last packets, after which the clock may stand still
+		} else {
 			w.handle(raw)
 		}
 	}
@@ -416,26 +420,6 @@ func (w *worker) closeAccounts(end bool) {
 		w.accounts[i] = account{}
 	}
 	w.ledgers++
-}
-
-// report tells how the worker is doing.
-func (w *worker) report() {
-	if w.tell == nil {
-		return
-	}
-	if w.cfg.Live {
-		w.settle(false) // of a file, the end of the minute is soon enough
-	}
-	r := reading{at: w.clock.at, account: w.closed, bytes: w.bytes, ring: w.lost.RingFill}
-	for i := range w.accounts {
-		r.account.add(&w.accounts[i])
-	}
-	for _, sh := range w.shards {
-		if sh != nil {
-			r.flows += sh.flows.Counters().Live
-		}
-	}
-	w.tell(&r)
 }
 
 // lostFragments is how many fragments waited in vain; at the end, those that

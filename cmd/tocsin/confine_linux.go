@@ -126,7 +126,7 @@ func filterSystemCalls() error {
 		}
 	}
 	only("socket", 0, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK)
-	only("ioctl", 1, unix.SIOCETHTOOL, unix.SIOCGIFMTU, unix.SIOCGIFFLAGS, unix.SIOCGIFINDEX, unix.SIOCGIFHWADDR, unix.SIOCGSTAMP, unix.TIOCINQ, unix.TCGETS, unix.TIOCGWINSZ)
+	only("ioctl", 1, unix.SIOCETHTOOL, unix.SIOCGIFMTU, unix.SIOCGIFFLAGS, unix.SIOCGIFINDEX, unix.SIOCGIFHWADDR, unix.SIOCGSTAMP, unix.TIOCINQ, unix.TCGETS, unix.TCSETS, unix.TIOCGWINSZ)
 	only("prctl", 0, unix.PR_SET_NAME, unix.PR_SET_VMA, unix.PR_GET_NO_NEW_PRIVS, unix.PR_CAPBSET_READ)
 	only("prlimit64", 2, 0) // ask, without new limits
 	if has("kill") {

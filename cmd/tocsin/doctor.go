@@ -24,6 +24,7 @@ import (
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/acceptance"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
+	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 )
 
@@ -51,7 +52,7 @@ fault; warnings do not count.`,
 	expect := cmd.Flags().StringSlice("expect", nil, "`NETWORK` or protocol that must be seen, such as 10.1.0.0/16 or modbus; may be repeated")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	path := cmd.Flags().StringP("output", "o", "", "write the records as JSON to `FILE` as well")
-	data, listen, what := dataFlag(cmd), listenFlag(cmd), detectingFlags(cmd)
+	where, listen, what := storeFlags(cmd), listenFlag(cmd), detectingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		networks, wanted, err := expected(*expect)
 		if err != nil {
@@ -64,7 +65,7 @@ fault; warnings do not count.`,
 		var id *identity
 		if len(*ifaces) > 0 {
 			// What reads packets should have no rights.
-			if id, err = successor("", *data); err != nil {
+			if id, err = successor("", *where.data); err != nil {
 				return err
 			}
 			if err := id.renounce(); err != nil {
@@ -86,7 +87,11 @@ fault; warnings do not count.`,
 				}
 				return fmt.Sprintf("%d rules are ready", len(c.Stats().Rules)), nil
 			})
-			d.check("store "+*data, func() (string, error) { return checkStore(*data) })
+			if where.embedded() {
+				d.check("store "+*where.data, func() (string, error) { return checkStore(*where.data) })
+			} else {
+				d.check("Elasticsearch", func() (string, error) { return checkElastic(cmd.Context(), where) })
+			}
 			d.check("console at "+*listen, func() (string, error) {
 				l, err := listenOn(*listen)
 				if err != nil {
@@ -108,25 +113,43 @@ fault; warnings do not count.`,
 				return says, err
 			})
 		}
-		store := cmd.Flags().Changed("data") && len(*captures)+len(taps) > 0
-		if store {
-			if err := id.own(*data); err != nil {
+		recording := (cmd.Flags().Changed("data") || !where.embedded()) && len(*captures)+len(taps) > 0
+		if recording && where.embedded() {
+			if err := id.own(*where.data); err != nil {
 				return err
 			}
 		}
 		if err := id.become(); err != nil {
 			return err
 		}
+		var records store.Store
+		if recording {
+			if records, err = where.openToFill(cmd.Context()); err != nil {
+				return id.explain(err)
+			}
+			defer records.Close()
+		}
 		if len(taps) > 0 {
+			may := reach{read: *captures, connects: !where.embedded()}
+			if recording && where.embedded() {
+				may.write = []string{*where.data}
+			}
+			if err := confine(cmd.ErrOrStderr(), may); err != nil {
+				return err
+			}
 			defer time.AfterFunc(*span, stop).Stop()
 			d.live(ctx, taps, *span)
 		}
 		for _, in := range openInputs(cmd.Context(), *captures, cmd.InOrStdin()) {
 			d.capture(cmd.Context(), in)
 		}
-		if store && len(d.found.Taps) > 0 {
+		if records != nil && len(d.found.Taps) > 0 {
 			d.check("record of the test", func() (string, error) {
-				return "stored in " + *data, id.explain(keepRecords(cmd.Context(), *data, d.found.Taps))
+				says := "stored in " + *where.data
+				if !where.embedded() {
+					says = "stored in Elasticsearch"
+				}
+				return says, keepRecords(cmd.Context(), records, d.found.Taps)
 			})
 		}
 		if copied != nil {
@@ -300,16 +323,12 @@ func plural(n int, what string) string {
 }
 
 // keepRecords stores the records of tests.
-func keepRecords(ctx context.Context, dir string, taps []acceptance.Report) error {
-	s, err := embedded.Open(dir, embedded.ReadWrite)
-	if err != nil {
-		return err
-	}
+func keepRecords(ctx context.Context, s store.Store, taps []acceptance.Report) error {
 	events := make([]event.Event, len(taps))
 	for i := range taps {
 		events[i] = taps[i].Event()
 	}
-	return errors.Join(s.Put(ctx, events, nil), s.Close())
+	return s.Put(ctx, events, nil)
 }
 
 func writeJSON(w io.Writer, x any) error {
@@ -356,6 +375,21 @@ func speedOf(i *net.Interface) uint64 {
 
 // lowDisk is the free space below which the doctor warns, in bytes.
 const lowDisk = 1 << 30
+
+func checkElastic(ctx context.Context, where storing) (string, error) {
+	s, err := where.open(ctx, embedded.ReadOnly)
+	if err != nil {
+		return "", err
+	}
+	from, to, err := s.Span(ctx)
+	if err := errors.Join(err, s.Close()); err != nil {
+		return "", err
+	}
+	if to.IsZero() {
+		return "it answers, and is empty", nil
+	}
+	return fmt.Sprintf("it answers, and holds %s to %s", from.Format(timeLayout), to.Format(timeLayout)), nil
+}
 
 func checkStore(dir string) (string, error) {
 	s, err := embedded.Open(dir, embedded.ReadOnly)

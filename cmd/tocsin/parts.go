@@ -65,6 +65,7 @@ type sensing struct {
 	filter    *string
 	protocols *[]string
 	workers   *int
+	view      *bool // nil where the command has no such flag
 }
 
 func sensingFlags(cmd *cobra.Command) sensing {
@@ -78,6 +79,9 @@ func sensingFlags(cmd *cobra.Command) sensing {
 // config is a sensor's configuration as the flags have it.
 func (s sensing) config() (sensor.Config, error) {
 	cfg := sensor.DefaultConfig()
+	if s.view != nil && *s.view {
+		cfg.Top = topFlows
+	}
 	if slices.Equal(*s.protocols, []string{"none"}) {
 		return cfg, nil
 	}

@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +52,11 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	where := storeFlags(cmd)
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
+	in.view = liveFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, quit := context.WithCancel(cmd.Context())
+		defer quit()
+		cmd.SetContext(ctx)
 		switch {
 		case len(*captures) == 0 && len(*ifaces) == 0:
 			return usagef("run: give a capture with -r or an interface with -i")
@@ -68,7 +75,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return err
 			}
 		}
-		r := &runner{cmd: cmd, in: in, captures: *captures}
+		r := &runner{cmd: cmd, in: in, captures: *captures, quit: quit}
 		if !*once {
 			l, err := listenOn(*listen)
 			if err != nil {
@@ -133,6 +140,7 @@ type runner struct {
 	in         sensing
 	captures   []string
 	taps       []tap
+	quit       func()
 	listener   net.Listener // nil: no console
 	correlator *correlator.Correlator
 	reputation *reputation
@@ -169,6 +177,17 @@ func (r *runner) follow(ctx context.Context, all, once bool) error {
 	return nil
 }
 
+// names are those of the taps and captures.
+func (r *runner) names() (list []string) {
+	for _, t := range r.taps {
+		list = append(list, t[0].Interfaces()[0].Sensor)
+	}
+	for _, path := range r.captures {
+		list = append(list, filepath.Base(path))
+	}
+	return list
+}
+
 // subscribers is how many goroutines detect and store.
 const subscribers = 2
 
@@ -181,6 +200,12 @@ func (r *runner) run(ctx context.Context) error {
 		}
 	}
 	b := mem.New(mem.DefaultConfig())
+	var sink sensor.Sink = b
+	var view *liveView
+	if *r.in.view {
+		view = newLiveView(r.cmd, b)
+		sink = view
+	}
 	var replayed *sensor.Sensor
 	var live []*sensor.Sensor
 	captures, logs, err := divide(openInputs(ctx, r.captures, r.cmd.InOrStdin()))
@@ -188,12 +213,12 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	if len(captures) > 0 {
-		if replayed, err = r.in.files(captures, b); err != nil {
+		if replayed, err = r.in.files(captures, sink); err != nil {
 			return err
 		}
 	}
 	for _, t := range r.taps {
-		s, err := r.in.live(t, b)
+		s, err := r.in.live(t, sink)
 		if err != nil {
 			return err
 		}
@@ -227,6 +252,17 @@ func (r *runner) run(ctx context.Context) error {
 	defer dried()
 	stuck, giveUp := context.WithCancel(ctx)
 	defer giveUp()
+	still := func() {}
+	if view != nil {
+		view.title = strings.Join(r.names(), ", ")
+		view.sensors = slices.Clone(live)
+		if replayed != nil {
+			view.sensors = append(view.sensors, replayed)
+		}
+		still = view.show(ctx, r.quit)
+	} else if len(r.captures) > 0 {
+		still = progress(r.cmd.ErrOrStderr(), func() string { return fmt.Sprintf("%d events", r.events.Load()) })
+	}
 	for range subscribers {
 		storing.Go(func() error {
 			err := b.Subscribe(dry, r.keep)
@@ -241,7 +277,7 @@ func (r *runner) run(ctx context.Context) error {
 		sensing.Go(func() error { return replay(stuck, replayed) })
 	}
 	if len(logs) > 0 {
-		sensing.Go(func() error { return readLogs(stuck, logs, b, r.cmd.ErrOrStderr()) })
+		sensing.Go(func() error { return readLogs(stuck, logs, sink, r.cmd.ErrOrStderr()) })
 	}
 	for _, s := range live {
 		sensing.Go(func() error {
@@ -253,10 +289,6 @@ func (r *runner) run(ctx context.Context) error {
 			complain(r.cmd.ErrOrStderr(), err)
 			return errTold
 		})
-	}
-	still := func() {}
-	if len(r.captures) > 0 {
-		still = progress(r.cmd.ErrOrStderr(), func() string { return fmt.Sprintf("%d events", r.events.Load()) })
 	}
 	failed := sensing.Wait()
 	b.Close()

@@ -239,6 +239,9 @@ func (r *Record) Port(side int) uint16 { return r.key.port(side) }
 // Last is when the last packet came; see Flow.
 func (r *Record) Last() time.Time { return time.Unix(0, r.last).UTC() }
 
+// Bytes are those of the IP packets of both sides.
+func (r *Record) Bytes() uint64 { return r.sides[0].bytes + r.sides[1].bytes }
+
 // Iface is the index of the interface that the flow was seen on.
 func (r *Record) Iface() int { return int(r.key.iface()) }
 

@@ -536,6 +536,16 @@ func (t *Table) soonest() *Record {
 	}
 }
 
+// Each calls f with each flow that is alive. The record is valid until f
+// returns.
+func (t *Table) Each(f func(*Record)) {
+	for slot := range t.fresh {
+		if r := t.at(slot); r.used {
+			f(r)
+		}
+	}
+}
+
 // Close ends all flows.
 func (t *Table) Close() {
 	for slot := range t.fresh {
