@@ -20,8 +20,8 @@ import (
 // What the JSON of such events has in common is their form, of which the
 // Encoder keeps some, so that an event is written by filling in a form.
 type Encoder struct {
-	forms   [256]*form
-	fields  []Field // those of an event that are not absent
+	forms   [512][2]*form // by their hash; of two the one used last is first
+	fields  []Field       // those of an event that are not absent
 	seconds [256]second
 }
 
@@ -99,12 +99,15 @@ func (enc *Encoder) form(e *Event, fs []Field) *form {
 	for i := range fs {
 		h = (h ^ mark(fs[i].Name)) * odd
 	}
-	place := &enc.forms[h>>(64-8)]
-	if f := *place; f != nil && f.fits(&t, fs) {
+	place := &enc.forms[h>>(64-9)]
+	if f := place[0]; f != nil && f.fits(&t, fs) {
 		return f
 	}
-	*place = enc.newForm(e, t, fs)
-	return *place
+	place[0], place[1] = place[1], place[0]
+	if f := place[0]; f == nil || !f.fits(&t, fs) {
+		place[0] = enc.newForm(e, t, fs)
+	}
+	return place[0]
 }
 
 // mark is a number that tells most names apart.

@@ -64,6 +64,22 @@ func Text(b []byte) Value {
 	return Str(string(b))
 }
 
+// AppendText appends bytes from a wire as Text makes text of them.
+func AppendText(dst, b []byte) []byte {
+	for i := 0; i < len(b); {
+		if c := b[i]; 0x20 <= c && c < 0x7f && c != '\\' {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(b[i:])
+		if escaped(b[i:], r, n) {
+			return appendEscaped(dst, b)
+		}
+		i += n
+	}
+	return append(dst, b...)
+}
+
 func escaped(b []byte, r rune, n int) bool {
 	switch {
 	case r == utf8.RuneError && n <= 1, r < 0x20, r == 0x7f:

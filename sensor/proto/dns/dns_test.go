@@ -15,7 +15,7 @@ import (
 
 func datagramCases(t testing.TB) (cases []prototest.Case) {
 	for _, c := range []prototest.Case{
-		{Name: "address", Recovers: true, Allocs: 18},
+		{Name: "address", Recovers: true, Allocs: 3},
 		{Name: "nobody"},
 		{Name: "types", Recovers: true},
 		{Name: "tunnel", Recovers: true},

@@ -222,7 +222,7 @@ func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, out *proto
 	if a != nil {
 		last = a
 	}
-	add("dns.id", event.Str(strconv.Itoa(int(q.header.id))))
+	add("dns.id", event.Own(strconv.AppendUint(out.Bytes(5), uint64(q.header.id), 10)))
 	add("dns.op_code", event.Str(opcodeName(q.header.opcode())))
 	add("tocsin.dns.answered", event.Bool(a != nil))
 	if f := flags(last.header.flags, q.edns.do); !f.IsZero() {
@@ -262,7 +262,7 @@ func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, out *proto
 		if !q.orphan {
 			add("tocsin.dns.latency", event.Int(int64(now.Sub(q.at))))
 		}
-		if answers, addrs := s.values(msg, q.name); len(answers) > 0 {
+		if answers, addrs := s.values(msg, q.name, out); len(answers) > 0 {
 			add("dns.answers", event.List(answers...))
 			if len(addrs) > 0 {
 				add("dns.resolved_ip", event.List(addrs...))
@@ -270,7 +270,7 @@ func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, out *proto
 		}
 	}
 	if anomalies != 0 {
-		var names []event.Value
+		names := out.Values(len(anomalyNames))
 		for i, n := range anomalyNames {
 			if anomalies&(1<<i) != 0 {
 				names = append(names, event.Str(n))
@@ -284,33 +284,30 @@ func (q *query) emit(a *query, msg []byte, now time.Time, s *scratch, out *proto
 
 // values returns the answers noted in s as objects, and the addresses in them.
 // question is the name that most of them belong to.
-func (s *scratch) values(msg []byte, question string) (answers, addrs []event.Value) {
+func (s *scratch) values(msg []byte, question string, out *proto.Out) (answers, addrs []event.Value) {
 	if len(s.answers) == 0 {
 		return nil, nil
 	}
-	answers = make([]event.Value, 0, len(s.answers))
+	answers, addrs = out.Values(len(s.answers)), out.Values(len(s.answers))
 	for i, r := range s.answers {
 		owner, _, err := appendName(s.text[:0], msg, s.owners[i])
 		s.text = owner
 		if err != nil {
 			owner = nil
 		}
-		name := question
+		name := event.Str(question)
 		if string(owner) != question {
-			name = string(owner)
+			name = out.Str(owner)
 		}
 		s.text = appendData(s.text[:0], msg, r)
-		answers = append(answers, event.Object(
-			event.Field{Name: "name", Value: event.Str(name)},
+		answers = append(answers, event.Object(append(out.Fields(5),
+			event.Field{Name: "name", Value: name},
 			event.Field{Name: "type", Value: event.Str(typeName(r.typ))},
 			event.Field{Name: "class", Value: event.Str(className(r.class))},
 			event.Field{Name: "ttl", Value: event.Int(int64(r.ttl))},
-			event.Field{Name: "data", Value: event.Str(string(s.text))},
-		))
+			event.Field{Name: "data", Value: out.Str(s.text)},
+		)...))
 		if a := r.address(msg); a.IsValid() {
-			if addrs == nil {
-				addrs = make([]event.Value, 0, len(s.answers)-i)
-			}
 			addrs = append(addrs, event.IP(a))
 		}
 	}

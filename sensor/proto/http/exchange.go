@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
+	"unsafe"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/proto"
@@ -48,6 +50,8 @@ type exchange struct {
 
 	missing   uint64
 	anomalies anomaly
+
+	texts []byte // room for the texts above, which lie side by side and are never moved
 }
 
 // anomaly is a set of oddities.
@@ -74,22 +78,22 @@ var anomalyNames = [...]string{
 
 // request takes what the start line says.
 func (x *exchange) request(r requestLine) {
-	x.method, x.version = methodName(r.method), r.version
+	x.method, x.version = x.methodName(r.method), r.version
 	x.head, x.connect = x.method == "HEAD", x.method == "CONNECT"
-	x.url = text(maskURL(r.target), maxURL)
+	x.url = x.text(maskURL(r.target), maxURL)
 	x.urlCut = len(r.target) > maxURL
 	if x.connect {
-		x.host = text(r.target, maxText)
+		x.host = x.text(r.target, maxText)
 	} else if _, rest, ok := bytes.Cut(r.target, []byte("://")); ok && r.target[0] != '/' {
 		if i := bytes.IndexAny(rest, "/?#"); i >= 0 {
 			rest = rest[:i]
 		}
-		x.host = text(rest[bytes.LastIndexByte(rest, '@')+1:], maxText)
+		x.host = x.text(rest[bytes.LastIndexByte(rest, '@')+1:], maxText)
 	}
 }
 
 // methodName returns a method as text, without allocating for the usual ones.
-func methodName(b []byte) string {
+func (x *exchange) methodName(b []byte) string {
 	switch string(b) {
 	case "GET":
 		return "GET"
@@ -104,16 +108,28 @@ func methodName(b []byte) string {
 	case "OPTIONS":
 		return "OPTIONS"
 	}
-	return text(b, maxMethod)
+	return x.text(b, maxMethod)
 }
 
+// roomForTexts is enough for what a browser's request and its answer say.
+const roomForTexts = 1 << 10
+
 // text returns bytes from the wire as text of at most n bytes.
-func text(b []byte, n int) string {
-	s := event.Text(b[:min(len(b), n)]).Str()
-	if len(s) > n { // escapes made it longer
-		s = strings.Clone(strings.ToValidUTF8(s[:n], ""))
+func (x *exchange) text(b []byte, n int) string {
+	b = b[:min(len(b), n)]
+	if len(b) == 0 {
+		return ""
 	}
-	return s
+	if cap(x.texts)-len(x.texts) < len(b) {
+		x.texts = make([]byte, 0, max(roomForTexts, len(b)))
+	}
+	at := len(x.texts)
+	x.texts = event.AppendText(x.texts, b)
+	t := x.texts[at:len(x.texts):len(x.texts)]
+	if len(t) > n { // escapes made it longer
+		t = bytes.ToValidUTF8(t[:n], nil)
+	}
+	return unsafe.String(unsafe.SliceData(t), len(t))
 }
 
 // header takes one header line of either message.
@@ -176,7 +192,7 @@ func (x *exchange) requestHeader(key string, name, value []byte) {
 	x.list(name, value)
 	switch key {
 	case "host":
-		host := text(value, maxText)
+		host := x.text(value, maxText)
 		if x.host != "" && !x.connect && !strings.EqualFold(x.host, host) {
 			x.anomalies |= conflictingHost
 		}
@@ -184,15 +200,15 @@ func (x *exchange) requestHeader(key string, name, value []byte) {
 			x.host = host
 		}
 	case "user-agent":
-		set(&x.userAgent, value)
+		x.set(&x.userAgent, value)
 	case "referer":
 		if x.referrer == "" {
-			x.referrer = text(maskURL(value), maxLink)
+			x.referrer = x.text(maskURL(value), maxLink)
 		}
 	case "content-type":
-		set(&x.requestType, mimeType(value))
+		x.set(&x.requestType, mimeType(value))
 	case "upgrade":
-		set(&x.upgrade, value)
+		x.set(&x.upgrade, value)
 	case "authorization":
 		x.credentials(value)
 	case "x-forwarded-for", "x-real-ip":
@@ -211,28 +227,35 @@ func (x *exchange) requestHeader(key string, name, value []byte) {
 func (x *exchange) responseHeader(key string, value []byte) {
 	switch key {
 	case "content-type":
-		set(&x.responseType, mimeType(value))
+		x.set(&x.responseType, mimeType(value))
 	case "server":
-		set(&x.server, value)
+		x.set(&x.server, value)
 	case "location":
 		if x.location == "" {
-			x.location = text(maskURL(value), maxLink)
+			x.location = x.text(maskURL(value), maxLink)
 		}
 	case "upgrade":
-		set(&x.upgrade, value)
+		x.set(&x.upgrade, value)
 	}
 }
 
 // set keeps the first value of a header that came more than once.
-func set(s *string, value []byte) {
+func (x *exchange) set(s *string, value []byte) {
 	if *s == "" {
-		*s = text(value, maxText)
+		*s = x.text(value, maxText)
 	}
 }
 
+// mimeType returns a type without its parameters, in lower case.
 func mimeType(value []byte) []byte {
 	value, _, _ = bytes.Cut(value, []byte(";"))
-	return bytes.ToLower(bytes.TrimSpace(value[:min(len(value), 256)]))
+	value = bytes.TrimSpace(value[:min(len(value), 256)])
+	for _, c := range value {
+		if 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
+			return bytes.ToLower(value)
+		}
+	}
+	return value
 }
 
 // list keeps a request's header as it is, but for secrets.
@@ -253,9 +276,9 @@ func (x *exchange) list(name, value []byte) {
 		value = maskURL(value)
 		b = append(b, value[:min(len(value), room-len(b))]...)
 	}
-	h := text(b, room)
+	h := x.text(b, room)
 	if x.headers == nil {
-		x.headers = make([]event.Value, 0, 8)
+		x.headers = make([]event.Value, 0, 16)
 	}
 	x.headers = append(x.headers, event.Str(h))
 	x.headerBytes += len(h)
@@ -267,7 +290,7 @@ func (x *exchange) credentials(value []byte) {
 	if len(scheme) > 32 || !isToken(scheme) {
 		return
 	}
-	x.scheme = strings.ToLower(text(scheme, 32))
+	x.scheme = strings.ToLower(x.text(scheme, 32))
 	switch x.scheme {
 	case "basic": // RFC 7617
 		rest = bytes.TrimRight(bytes.TrimSpace(rest), "=")
@@ -275,13 +298,13 @@ func (x *exchange) credentials(value []byte) {
 		rest = rest[:min(len(rest), 512)]
 		n, _ := base64.RawStdEncoding.Decode(buf[:], rest)
 		if user, _, ok := bytes.Cut(buf[:n], []byte(":")); ok {
-			x.user = text(user, 128)
+			x.user = x.text(user, 128)
 		}
 		clear(buf[:])
 	case "digest": // RFC 7616
 		if _, after, ok := bytes.Cut(rest, []byte(`username="`)); ok {
 			if user, _, ok := bytes.Cut(after, []byte(`"`)); ok {
-				x.user = text(user, 128)
+				x.user = x.text(user, 128)
 			}
 		}
 	}
@@ -372,7 +395,7 @@ func (x *exchange) emit(out *proto.Out) {
 		add("tocsin.http.missing_bytes", event.Uint(x.missing))
 	}
 	if x.anomalies != 0 {
-		var names []event.Value
+		names := out.Values(len(anomalyNames))
 		for i, n := range anomalyNames {
 			if x.anomalies&(1<<i) != 0 {
 				names = append(names, event.Str(n))

@@ -21,7 +21,7 @@ import (
 
 func cases(t testing.TB) (cases []prototest.Case) {
 	for _, c := range []prototest.Case{
-		{Name: "get", Recovers: true, Allocs: 18},
+		{Name: "get", Recovers: true, Allocs: 8},
 		{Name: "pipelined", Recovers: true},
 		{Name: "chunked"}, // its last response has no end but the connection's
 		{Name: "connect"},

@@ -14,7 +14,7 @@ func cases(t testing.TB) []prototest.Case {
 		return prototest.Case{Name: name, Pieces: prototest.Load(t, "testdata/"+name+".txt"), Recovers: true}
 	}
 	polling := load("old_values")
-	polling.Allocs = 6
+	polling.Allocs = 0.1
 	return []prototest.Case{load("specification_examples"), polling, load("odd"), load("pipelined"), load("reversed"), load("nonsense_between"), load("function_scan")}
 }
 

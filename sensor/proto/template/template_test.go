@@ -8,7 +8,7 @@ import (
 
 func cases(t testing.TB) []prototest.Case {
 	return []prototest.Case{
-		{Name: "examples_of_the_rfc", Pieces: prototest.Load(t, "testdata/examples_of_the_rfc.txt"), Recovers: true, Allocs: 4},
+		{Name: "examples_of_the_rfc", Pieces: prototest.Load(t, "testdata/examples_of_the_rfc.txt"), Recovers: true, Allocs: 2},
 		{Name: "unanswered", Pieces: prototest.Load(t, "testdata/unanswered.txt"), Recovers: true},
 	}
 }

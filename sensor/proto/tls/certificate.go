@@ -15,10 +15,15 @@ import (
 	"github.com/tocsin/tocsin/event"
 )
 
-// certificate is what is kept of the first certificate of a chain.
+// chain is what is kept of a chain of certificates.
+type chain struct {
+	*certificate     // the first
+	length       int // certificates
+}
+
+// certificate does not change.
 type certificate struct {
 	sha256     string
-	chain      int    // certificates in the chain
 	err        string // why it could not be read
 	x509       bool   // it could, so the rest is known
 	subject    string
@@ -43,14 +48,13 @@ func (h *handshake) certificates(ofServer bool, b []byte) {
 	if ofServer {
 		to = &h.serverCert
 	}
-	if *to != nil {
+	if to.certificate != nil {
 		return
 	}
 	if len(b) < 3 || 3+u24(b) != len(b) {
 		h.anomalies |= malformed
 		return
 	}
-	var c *certificate
 	for b = b[3:]; len(b) > 0; {
 		if len(b) < 3 || 3+u24(b) > len(b) {
 			h.anomalies |= malformed
@@ -58,16 +62,39 @@ func (h *handshake) certificates(ofServer bool, b []byte) {
 		}
 		der := b[3 : 3+u24(b)]
 		b = b[3+len(der):]
-		if c == nil {
-			c = parseCertificate(der)
+		if to.certificate == nil {
+			s := scratches.Get().(*scratch)
+			to.certificate = s.known.certificate(der)
+			scratches.Put(s)
 		}
-		c.chain++
+		to.length++
 	}
-	*to = c
 }
 
-func parseCertificate(der []byte) *certificate {
+// maxKnown is how many certificates are remembered.
+const maxKnown = 128
+
+// known remembers certificates by their hash: a network's servers are few, and
+// to read a certificate takes as long as everything else of a handshake.
+type known map[[sha256.Size]byte]*certificate
+
+func (k *known) certificate(der []byte) *certificate {
 	sum := sha256.Sum256(der)
+	if c := (*k)[sum]; c != nil {
+		return c
+	}
+	if *k == nil {
+		*k = known{}
+	}
+	if len(*k) == maxKnown {
+		clear(*k)
+	}
+	c := parseCertificate(der, sum)
+	(*k)[sum] = c
+	return c
+}
+
+func parseCertificate(der []byte, sum [sha256.Size]byte) *certificate {
 	c := &certificate{sha256: strings.ToUpper(hex.EncodeToString(sum[:]))}
 	// What is kept refers to no part of der, which is the parser's input.
 	x, err := x509.ParseCertificate(bytes.Clone(der))

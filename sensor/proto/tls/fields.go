@@ -78,7 +78,11 @@ func (h *handshake) emit(out *proto.Out) {
 		str("tls.client.server_name", c.name)
 		str("tls.client.ja3", c.ja3)
 		str("tls.client.ja4", c.ja4)
-		list("tls.client.supported_ciphers", c.ciphers)
+		ciphers := out.Values(len(c.ciphers))
+		for _, v := range c.ciphers {
+			ciphers = append(ciphers, event.Str(cipherName(v)))
+		}
+		list("tls.client.supported_ciphers", ciphers)
 		list("tocsin.tls.client.alpn", c.protocols)
 		flag("tocsin.tls.ech", c.ech)
 		flag("tocsin.tls.esni", c.esni)
@@ -101,9 +105,9 @@ func (h *handshake) emit(out *proto.Out) {
 			add("tocsin.tls.latency", event.Int(int64(v.at.Sub(h.at))))
 		}
 	}
-	if x := h.serverCert; x != nil {
+	if x := &h.serverCert; x.certificate != nil {
 		add("tls.server.hash.sha256", event.Str(x.sha256))
-		add("tocsin.tls.certificate.chain_length", event.Int(int64(x.chain)))
+		add("tocsin.tls.certificate.chain_length", event.Int(int64(x.length)))
 		str("tocsin.tls.certificate.error", x.err)
 		if x.x509 {
 			str("tls.server.subject", x.subject)
@@ -124,7 +128,7 @@ func (h *handshake) emit(out *proto.Out) {
 			add("tocsin.tls.certificate.expired", event.Bool(h.at.Before(x.notBefore) || h.at.After(x.notAfter)))
 		}
 	}
-	if x := h.clientCert; x != nil {
+	if x := &h.clientCert; x.certificate != nil {
 		add("tls.client.hash.sha256", event.Str(x.sha256))
 		if x.x509 {
 			str("tls.client.subject", x.subject)
@@ -135,7 +139,7 @@ func (h *handshake) emit(out *proto.Out) {
 	}
 	list("tocsin.tls.alert", h.alerts)
 	if h.anomalies != 0 {
-		var names []event.Value
+		names := out.Values(len(anomalyNames))
 		for i, n := range anomalyNames {
 			if h.anomalies&(1<<i) != 0 {
 				names = append(names, event.Str(n))
@@ -155,5 +159,5 @@ func (h *handshake) resumed() bool {
 	if h.server.version == version13 {
 		return h.server.resumed
 	}
-	return h.serverCert == nil && (h.server.echoed || h.established)
+	return h.serverCert.certificate == nil && (h.server.echoed || h.established)
 }

@@ -17,6 +17,7 @@ type scratch struct {
 	formats                                 []byte
 	text                                    []byte
 	fields                                  []event.Field
+	known                                   known
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}

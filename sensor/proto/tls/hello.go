@@ -2,6 +2,7 @@ package tls
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ type clientHello struct {
 	sessionID int // length of session
 	name      string
 	ja3, ja4  string
-	ciphers   []event.Value
+	ciphers   []uint16
 	protocols []event.Value
 	ech, esni bool
 }
@@ -66,8 +67,8 @@ type handshake struct {
 	retried     bool // and answered that
 	established bool
 	alerts      []event.Value
-	serverCert  *certificate
-	clientCert  *certificate
+	serverCert  chain
+	clientCert  chain
 	anomalies   anomaly
 }
 
@@ -223,16 +224,9 @@ func (h *handshake) takeClientHello(b []byte) {
 	h.ciphers(s.ciphers)
 }
 
-// ciphers lists the suites that the client offers.
+// ciphers keeps the suites that the client offers.
 func (h *handshake) ciphers(suites []uint16) {
-	suites = suites[:min(len(suites), maxCiphers)]
-	if len(suites) == 0 {
-		return
-	}
-	h.client.ciphers = make([]event.Value, len(suites))
-	for i, v := range suites {
-		h.client.ciphers[i] = event.Str(cipherName(v))
-	}
+	h.client.ciphers = slices.Clone(suites[:min(len(suites), maxCiphers)])
 }
 
 // retryRandom is what a server sends as its random if it asks for another
