@@ -60,6 +60,9 @@ type Rule struct {
 	Window *Window
 	// Silent says that the rule makes no alert: it only releases Signal.Then.
 	Silent bool
+	// Shadow says that the rule is judged and its alerts are counted, but not
+	// reported: how it would be to have it.
+	Shadow bool
 	// Family is the same for all rules that release each other's signals, however
 	// indirectly; empty for others.
 	Family string

@@ -55,6 +55,19 @@ func New(cfg Config) (*Correlator, error) {
 	return &Correlator{Matcher: m, memory: m.NewMemory(1)}, nil
 }
 
+// Replace puts other detectors in the place of those there are, from the next
+// batch on, while others go on matching: every event is matched against all of
+// the old ones or all of the new ones. Rules that stay, as the same pointers, go
+// on with what is remembered of them; what is remembered of others is given up,
+// and new ones begin with nothing. After an error nothing has changed.
+func (c *Correlator) Replace(detectors []Detector) error {
+	if err := c.replace(detectors); err != nil {
+		return err
+	}
+	c.memory.keep(c.force.Load().rules)
+	return nil
+}
+
 // Process enriches the events of a batch in place and returns the alerts that
 // are new or have changed, sorted by ID. They are to be stored together with
 // the events: an alert may be returned again and again as it grows, and
@@ -81,7 +94,7 @@ func (c *Correlator) Resume(last time.Time) { c.memory.Resume(last) }
 // were stored, in any order. Alerts that they could still change are reported
 // with the next batch.
 func (c *Correlator) Warm(ctx context.Context, batch []event.Event) error {
-	found, err := c.match(ctx, batch, false)
+	found, err := c.match(ctx, c.force.Load(), batch, false)
 	if err == nil {
 		c.memory.follow(found)
 		c.memory.trim()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,22 +17,29 @@ import (
 // signals for. It remembers nothing of them, so any number of Matchers may share
 // the work. Its methods may be called from several goroutines.
 type Matcher struct {
-	cfg    Config
-	byKind map[event.Kind][]*Detector // of kinds that a detector names
-	rest   []*Detector                // for every other kind
-	rules  []*Rule
-	byID   map[string]*Rule
+	cfg   Config
+	force atomic.Pointer[inForce]
 
 	events, signals atomic.Uint64
-	ledger          map[*Rule]*ruleLedger // fixed keys
 
 	mu   sync.Mutex
 	seen map[event.Kind]uint64 // events matched
 }
 
+// inForce is what a batch is matched against: the detectors of one moment. It
+// does not change; Replace puts another in its place.
+type inForce struct {
+	byKind map[event.Kind][]*Detector // of kinds that a detector names
+	rest   []*Detector                // for every other kind
+	rules  []*Rule
+	byID   map[string]*Rule
+	ledger map[*Rule]*ruleLedger // fixed keys
+}
+
 type ruleLedger struct {
 	kinds   []event.Kind // nil: all but alerts and ledgers
 	signals atomic.Uint64
+	before  map[event.Kind]uint64 // events that had been matched when the rule came into force
 }
 
 // Matches is what stage one has to tell stage two of a batch of events.
@@ -50,39 +58,65 @@ type Loss struct {
 
 // NewMatcher makes a Matcher.
 func NewMatcher(cfg Config) (*Matcher, error) {
-	m := &Matcher{cfg: cfg.withDefaults(), byKind: map[event.Kind][]*Detector{}, byID: map[string]*Rule{}, ledger: map[*Rule]*ruleLedger{}, seen: map[event.Kind]uint64{}}
-	for i := range m.cfg.Detectors {
-		d := &m.cfg.Detectors[i]
+	m := &Matcher{cfg: cfg.withDefaults(), seen: map[event.Kind]uint64{}}
+	f, err := newInForce(m.cfg.Detectors, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	m.force.Store(f)
+	return m, nil
+}
+
+// replace puts other detectors in force, from the next batch on. Rules that stay,
+// as the same pointers, keep their ledger. After an error nothing has changed.
+func (m *Matcher) replace(detectors []Detector) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, err := newInForce(slices.Clone(detectors), m.force.Load().ledger, maps.Clone(m.seen))
+	if err != nil {
+		return err
+	}
+	m.force.Store(f)
+	return nil
+}
+
+func newInForce(detectors []Detector, known map[*Rule]*ruleLedger, seen map[event.Kind]uint64) (*inForce, error) {
+	f := &inForce{byKind: map[event.Kind][]*Detector{}, byID: map[string]*Rule{}, ledger: map[*Rule]*ruleLedger{}}
+	for i := range detectors {
+		d := &detectors[i]
 		for _, r := range d.Rules {
 			if r.ID == "" {
 				return nil, fmt.Errorf("detector %s: rule %q has no id", d.Name, r.Name)
 			}
-			if other := m.byID[r.ID]; other != nil {
+			if other := f.byID[r.ID]; other != nil {
 				return nil, fmt.Errorf("detector %s: rule id %s is taken by %q; give one of them a new id", d.Name, r.ID, other.Name)
 			}
-			m.byID[r.ID] = r
-			m.rules = append(m.rules, r)
-			m.ledger[r] = &ruleLedger{kinds: d.Kinds}
+			f.byID[r.ID] = r
+			f.rules = append(f.rules, r)
+			if f.ledger[r] = known[r]; f.ledger[r] != nil {
+				continue
+			}
+			f.ledger[r] = &ruleLedger{kinds: d.Kinds, before: seen}
 			if r.Kinds != nil {
-				m.ledger[r].kinds = r.Kinds
+				f.ledger[r].kinds = r.Kinds
 			}
 		}
 		for _, k := range d.Kinds {
-			m.byKind[k] = nil
+			f.byKind[k] = nil
 		}
 	}
-	for i := range m.cfg.Detectors {
-		d := &m.cfg.Detectors[i]
+	for i := range detectors {
+		d := &detectors[i]
 		if d.Kinds == nil {
-			m.rest = append(m.rest, d)
+			f.rest = append(f.rest, d)
 		}
-		for k := range m.byKind {
+		for k := range f.byKind {
 			if sees(d.Kinds, k) {
-				m.byKind[k] = append(m.byKind[k], d)
+				f.byKind[k] = append(f.byKind[k], d)
 			}
 		}
 	}
-	return m, nil
+	return f, nil
 }
 
 // sees reports whether what asks for kinds, as Detector.Kinds does, is given k.
@@ -103,16 +137,17 @@ func (m *Matcher) Fields() []event.FieldDoc {
 }
 
 // Rule returns the rule of an ID; nil if there is none.
-func (m *Matcher) Rule(id string) *Rule { return m.byID[id] }
+func (m *Matcher) Rule(id string) *Rule { return m.force.Load().byID[id] }
 
 // Match enriches the events of a batch in place and returns what they say.
 func (m *Matcher) Match(ctx context.Context, batch []event.Event) (Matches, error) {
-	found, err := m.match(ctx, batch, true)
+	force := m.force.Load()
+	found, err := m.match(ctx, force, batch, true)
 	if err != nil {
 		return Matches{}, err
 	}
 	for i := range found.Signals {
-		if l := m.ledger[found.Signals[i].Rule]; l != nil {
+		if l := force.ledger[found.Signals[i].Rule]; l != nil {
 			l.signals.Add(1)
 		}
 	}
@@ -126,7 +161,7 @@ func (m *Matcher) Match(ctx context.Context, batch []event.Event) (Matches, erro
 	return found, nil
 }
 
-func (m *Matcher) match(ctx context.Context, batch []event.Event, enrich bool) (found Matches, err error) {
+func (m *Matcher) match(ctx context.Context, force *inForce, batch []event.Event, enrich bool) (found Matches, err error) {
 	emit := func(s Signal) { found.Signals = append(found.Signals, s) }
 	for i := range batch {
 		e := &batch[i]
@@ -150,9 +185,9 @@ func (m *Matcher) match(ctx context.Context, batch []event.Event, enrich bool) (
 				}
 			}
 		}
-		detectors, ok := m.byKind[e.Kind]
+		detectors, ok := force.byKind[e.Kind]
 		if !ok && e.Kind != event.KindLedger {
-			detectors = m.rest
+			detectors = force.rest
 		}
 		for _, d := range detectors {
 			d.Match(e, emit)
@@ -206,12 +241,13 @@ func (m *Matcher) Stats(memories ...*Memory) Stats {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range m.rules {
-		l := m.ledger[r]
+	force := m.force.Load()
+	for _, r := range force.rules {
+		l := force.ledger[r]
 		rs := RuleStats{ID: r.ID, Name: r.Name, Signals: l.signals.Load(), Alerts: alerts[r]}
 		for kind, n := range m.seen {
 			if sees(l.kinds, kind) {
-				rs.Seen += n
+				rs.Seen += n - l.before[kind]
 			}
 		}
 		s.Rules = append(s.Rules, rs)

@@ -23,11 +23,15 @@ func (m *Matcher) NewMemory(shares int) *Memory {
 	cfg := m.cfg
 	cfg.MaxGroups = max(1, cfg.MaxGroups/shares)
 	cfg.MaxKept = max(1, cfg.MaxKept/shares)
-	return &Memory{state: newState(cfg, m.rules)}
+	return &Memory{state: newState(cfg, m.force.Load().rules)}
 }
 
 // Horizon is how much event time the memory reaches back.
-func (m *Memory) Horizon() time.Duration { return m.state.horizon }
+func (m *Memory) Horizon() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.horizon
+}
 
 // Resume says that a memory was given up at a clock of last, and that this one
 // goes on, empty. Add the signals and losses of the Horizon before it: what may
@@ -80,6 +84,14 @@ func (m *Memory) follow(found Matches) {
 		m.add(&found.Signals[i])
 	}
 	m.state.clock = latest(m.state.clock, found.Last)
+}
+
+// keep says which rules there are from now on: what is remembered of others is
+// given up.
+func (m *Memory) keep(rules []*Rule) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.keep(rules)
 }
 
 // trim gives up what is not needed any more without having judged it.

@@ -84,6 +84,12 @@ func newState(cfg Config, rules []*Rule) *state {
 		loss:    map[string]map[time.Time]float64{},
 		alerts:  map[*Rule]uint64{},
 	}
+	s.horizon = horizon(rules) + cfg.Lateness + judging
+	return s
+}
+
+// horizon is the longest that a rule looks back.
+func horizon(rules []*Rule) (longest time.Duration) {
 	// A family's signals may release one another, one window behind the other.
 	families := map[string]time.Duration{}
 	for _, r := range rules {
@@ -92,10 +98,33 @@ func newState(cfg Config, rules []*Rule) *state {
 			families[r.Family] += length
 			length = families[r.Family]
 		}
-		s.horizon = max(s.horizon, length)
+		longest = max(longest, length)
 	}
-	s.horizon += cfg.Lateness + judging
-	return s
+	return longest
+}
+
+// keep gives up what is remembered of other rules.
+func (s *state) keep(rules []*Rule) {
+	s.horizon = horizon(rules) + s.cfg.Lateness + judging
+	stays := map[*Rule]bool{}
+	for _, r := range rules {
+		stays[r] = true
+	}
+	gone := map[*group]bool{}
+	for r, groups := range s.groups {
+		if stays[r] {
+			continue
+		}
+		for _, g := range groups {
+			gone[g] = true
+			s.kept -= len(g.signals)
+		}
+		delete(s.groups, r)
+		delete(s.extra, r)
+	}
+	maps.DeleteFunc(s.waiting, func(g *group, _ bool) bool { return gone[g] })
+	s.dirty = slices.DeleteFunc(s.dirty, func(g *group) bool { return gone[g] })
+	maps.DeleteFunc(s.alerts, func(r *Rule, _ uint64) bool { return !stays[r] })
 }
 
 func (r *Rule) span() time.Duration {
@@ -443,8 +472,8 @@ func (s *state) report() []event.Alert {
 			old := b.sent == nil && !s.begun.IsZero() && b.start.Before(s.begun.Add(g.rule.span()+g.rule.bucket()).Truncate(g.rule.bucket()))
 			sent := cloneAlert(&a)
 			b.sent = &sent
-			if old {
-				continue // it was reported before the state began, and maybe of more
+			if old || g.rule.Shadow {
+				continue // not to be reported, or reported before the state began, and maybe of more
 			}
 			alerts = append(alerts, cloneAlert(&a))
 		}

@@ -38,6 +38,8 @@ type test struct {
 	other *field // of same
 	how   patternKind
 	label string // for people: contains 'x'
+
+	before time.Time // of before
 }
 
 type testKind uint8
@@ -51,6 +53,7 @@ const (
 	isAbsent                 // the event does not have the field
 	isThere                  // the event has the field, or not
 	isSame                   // the value is like that of another field
+	isBefore                 // the event is before a time; it has no field
 )
 
 // A number is an integer where it can be one: floats cannot hold them all.
@@ -154,6 +157,9 @@ func whole(v event.Value) (int64, bool) {
 
 // holds reports whether the test is true of the event.
 func (t *test) holds(e *event.Event, s *scratch) bool {
+	if t.kind == isBefore {
+		return e.Time.Before(t.before)
+	}
 	if t.field == nil {
 		return t.anywhere(e, s)
 	}
@@ -556,6 +562,8 @@ func (t *test) describe() string {
 			num = strconv.FormatInt(t.num.i, 10)
 		}
 		return strings.TrimSpace(t.part + " " + op + " " + num)
+	case isBefore:
+		return "before " + t.before.Format(time.RFC3339)
 	case isAbsent:
 		return "is absent"
 	case isThere:

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/correlator/attack"
@@ -30,7 +32,18 @@ type Options struct {
 	Placeholders map[string][]string
 	// Ruleset is rule.ruleset of the alerts. Default "sigma".
 	Ruleset string
+	// Tuning is what the site makes of the rules; nil: they are as they are.
+	Tuning *Tuning
+	// Previous is the set that this one takes the place of: rules that are the
+	// same are the same to a correlator, which goes on with what it remembers.
+	Previous *Set
+	// Clock measures how long rules take, of one event in SampleEvery; nil: it is
+	// not measured. What matches does not depend on it.
+	Clock func() time.Time
 }
+
+// SampleEvery is how many events there are for each that the time is taken of.
+const SampleEvery = 64
 
 // Set is compiled rules. It does not change; Match may be called from several
 // goroutines.
@@ -44,6 +57,81 @@ type Set struct {
 	alerts []*correlator.Rule
 	index  *index
 	pool   sync.Pool
+	clock  func() time.Time
+	spent  []atomic.Int64 // by rule: nanoseconds of the events that were timed
+}
+
+// adopt puts the correlator's rules of an earlier set in the place of those that
+// are the same.
+func (s *Set) adopt(old *Set) {
+	known := map[string]*correlator.Rule{}
+	for _, r := range old.all() {
+		known[r.ID] = r
+	}
+	same := map[*correlator.Rule]*correlator.Rule{}
+	for _, r := range s.all() {
+		o := known[r.ID]
+		if o != nil && o.Rule == r.Rule && o.Severity == r.Severity && o.Message == r.Message && o.Bucket == r.Bucket &&
+			o.Silent == r.Silent && o.Shadow == r.Shadow && o.Family == r.Family && slices.Equal(o.Kinds, r.Kinds) &&
+			(o.Window == nil) == (r.Window == nil) {
+			same[r] = o
+		}
+	}
+	var replace func(os []*output)
+	replace = func(os []*output) {
+		for _, o := range os {
+			if r := same[o.rule]; r != nil {
+				o.rule = r
+			}
+			replace(o.then)
+		}
+	}
+	for _, c := range s.rules {
+		replace(c.out)
+	}
+	for i, r := range s.alerts {
+		if o := same[r]; o != nil {
+			s.alerts[i] = o
+		}
+	}
+}
+
+// all returns every rule that a correlator may be told of.
+func (s *Set) all() []*correlator.Rule {
+	seen := map[*correlator.Rule]bool{}
+	var out []*correlator.Rule
+	var gather func(os []*output)
+	gather = func(os []*output) {
+		for _, o := range os {
+			if !seen[o.rule] {
+				seen[o.rule] = true
+				out = append(out, o.rule)
+			}
+			gather(o.then)
+		}
+	}
+	for _, c := range s.rules {
+		gather(c.out)
+	}
+	for _, r := range s.alerts {
+		if !seen[r] {
+			seen[r] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Spent returns how long rules over single events took, by ID, as estimated of
+// the events that were timed.
+func (s *Set) Spent() map[string]time.Duration {
+	m := map[string]time.Duration{}
+	for i, r := range s.rules {
+		if d := time.Duration(s.spent[i].Load()) * SampleEvery; d > 0 {
+			m[r.rule.ID] = d
+		}
+	}
+	return m
 }
 
 // compiled is a rule over single events, ready to match.
@@ -129,6 +217,7 @@ func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 	opt.Ruleset = cmp.Or(opt.Ruleset, "sigma")
 	b := &builder{opt: opt, set: &Set{}, named: map[string]*Rule{}, single: map[*Rule]*compiled{}, compilers: map[*Rule]*compiler{}, alerts: map[*Rule]*correlator.Rule{}}
 	rules, filters := apart(rules)
+	rules = b.tune(rules)
 	b.names(rules)
 	for _, r := range rules {
 		if r.Correlation == nil {
@@ -138,11 +227,16 @@ func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 	for _, f := range filters {
 		b.filter(f, rules)
 	}
+	b.except()
 	b.correlations(rules)
 	b.families(rules)
 	b.finish(rules)
 	s := b.set
 	s.Warnings = b.warnings.sorted()
+	if opt.Previous != nil {
+		s.adopt(opt.Previous)
+	}
+	s.clock, s.spent = opt.Clock, make([]atomic.Int64, len(s.rules))
 	s.index = newIndex(s.rules)
 	s.pool.New = func() any { return &matcher{set: s, woken: make([]uint32, len(s.rules))} }
 	return s, b.errs.sorted()
@@ -226,13 +320,15 @@ func (b *builder) filter(f *Rule, rules []*Rule) {
 			case !f.LogSource.covers(r.LogSource):
 				b.errs.add(f.File, f.lines["filter.rules"], "filter.rules", "%s is about %s, the filter about %s", name, r.LogSource, f.LogSource)
 			case b.single[r] != nil:
-				b.narrow(b.single[r], f)
+				b.narrow(b.single[r], f, time.Time{})
 			}
 		}
 	}
 }
 
-func (b *builder) narrow(r *compiled, f *Rule) {
+// narrow keeps a rule from matching what a filter describes, until it expires if
+// it ever does.
+func (b *builder) narrow(r *compiled, f *Rule, expires time.Time) {
 	before := len(b.errs)
 	c := &compiler{rule: f, schema: b.opt.Schema, kinds: r.kinds, placeholders: b.opt.Placeholders, errs: &b.errs, warnings: &b.warnings}
 	tree := c.compile()
@@ -245,8 +341,13 @@ func (b *builder) narrow(r *compiled, f *Rule) {
 		}
 		return
 	}
-	if tree.op != opNot {
+	if tree.op != opNot || !expires.IsZero() {
 		tree = &node{op: opNot, kids: []*node{tree}}
+	}
+	if !expires.IsZero() {
+		t := &test{kind: isBefore, before: expires}
+		t.label = t.describe()
+		tree.kids[0] = flat(&node{op: opAnd, kids: []*node{{op: opTest, test: t}, tree.kids[0]}})
 	}
 	r.tree = flat(&node{op: opAnd, kids: []*node{r.tree, tree}})
 	sum := sha256.Sum256([]byte(r.hash + f.Hash))
@@ -511,6 +612,7 @@ func (b *builder) alertRule(r *Rule) *correlator.Rule {
 		Severity: severities[r.Level],
 		Message:  r.Title + ": {source} → {target}",
 		Bucket:   r.Bucket,
+		Shadow:   b.opt.Tuning.State(r.ID) == Shadow,
 	}
 	for _, tag := range r.Tags {
 		m := techniqueTag.FindStringSubmatch(strings.ToLower(tag))
@@ -603,10 +705,18 @@ func (s *Set) Match(e *event.Event, emit func(correlator.Signal)) {
 	}
 	m.calls = m.calls[:0]
 	m.wake(e)
+	timed := s.clock != nil && m.round%SampleEvery == 0
 	for _, i := range m.calls {
 		r := s.rules[i]
+		var begun time.Time
+		if timed {
+			begun = s.clock()
+		}
 		if r.tree.holds(e, &m.scratch) {
 			r.signal(e, &m.scratch, emit)
+		}
+		if timed {
+			s.spent[i].Add(int64(s.clock().Sub(begun)))
 		}
 	}
 	m.scratch.next()
