@@ -98,7 +98,7 @@ record: ## record the scenarios again (root; makes network namespaces)
 
 .PHONY: generate
 generate: ## documents that are made from the code
-	go test ./cmd/tocsin ./store/storetest ./internal/corpus -run '^TestDocs$$' -update
+	go test ./cmd/tocsin ./store/storetest ./internal/corpus -run '^TestDocs' -update
 
 .PHONY: clean
 clean: ## remove what was built; DATA stays
