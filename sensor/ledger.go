@@ -51,6 +51,20 @@ func (a *account) add(o *account) {
 	}
 }
 
+// off is by how many packets an account does not balance: seen more, or fewer,
+// than it has become of them.
+func (a *account) off() int64 {
+	off := int64(a[countSeen] - a[countDecoded] - a[countFiltered])
+	for _, n := range a[countDropped:] {
+		off -= int64(n)
+	}
+	return off
+}
+
+// unbalanced documents the field by which an account that does not balance
+// calls for attention; there is a rule for it.
+var unbalanced = event.FieldDoc{Name: event.LedgerPrefix + "unbalanced", Type: event.Long, Help: "By how many packets seen differs from decoded, filtered and dropped together. Absent if it does not: anything else is a bug.", Class: event.ClassTechnical}
+
 var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 	for i, d := range [countDropped][2]string{
 		countSeen:          {"seen", "Packets on the tap: decoded, filtered and dropped by any cause."},
@@ -165,6 +179,9 @@ func (m *minute) event(h *event.Hasher) event.Event {
 		if n > 0 || i <= countEvents {
 			e.Fields = append(e.Fields, event.Field{Name: ledgerDocs[i].Name, Value: event.Uint(n)})
 		}
+	}
+	if off := m.account.off(); off != 0 {
+		e.Fields = append(e.Fields, event.Field{Name: unbalanced.Name, Value: event.Uint(uint64(max(off, -off)))})
 	}
 	e.Fields = stateFields(e.Fields, m.state)
 	return e
