@@ -22,7 +22,7 @@ type shard struct {
 	talks   []*conversation // by slot of the flow; nil where there is none
 	idle    []*conversation // to use again
 	talking int
-	mute    bool // no protocol over TCP is looked for
+	mute    [2]bool // no protocol over TCP, or over UDP, is looked for
 
 	fields     []event.Field       // of the event at hand
 	signatures map[flow.SYN]string // written
@@ -36,12 +36,14 @@ type shard struct {
 
 func newShard(w *worker, number int) *shard {
 	cfg := w.cfg
-	sh := &shard{w: w, number: number, signatures: map[flow.SYN]string{}, mute: true}
+	sh := &shard{w: w, number: number, signatures: map[flow.SYN]string{}, mute: [2]bool{true, true}}
 	fc := cfg.Flow
 	fc.MaxFlows /= Shards
+	fc.Memory = &w.memory
 	for i := range cfg.Protocols {
 		p := &cfg.Protocols[i]
-		sh.mute = sh.mute && p.Transport&proto.TCP == 0
+		sh.mute[0] = sh.mute[0] && p.Transport&proto.TCP == 0
+		sh.mute[1] = sh.mute[1] && p.Transport&proto.UDP == 0
 		fc.TCPServers, fc.UDPServers = ports(fc.TCPServers, fc.UDPServers, p)
 	}
 	sh.flows = flow.New(fc, sh.ended)
@@ -69,11 +71,13 @@ func (sh *shard) ip(l *flow.Lookup, p *packet.Packet) {
 	r, side := sh.flows.Take(l, p)
 	switch p.Proto {
 	case packet.ProtoTCP:
-		if !sh.mute || !sh.inOrder(r, side, p) {
+		if !sh.mute[0] || !sh.inOrder(r, side, p) {
 			sh.tcp(r, side, p)
 		}
 	case packet.ProtoUDP:
-		sh.udp(r, side, p)
+		if !sh.mute[1] {
+			sh.udp(r, side, p)
+		}
 	}
 }
 

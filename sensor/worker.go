@@ -33,6 +33,7 @@ type worker struct {
 	second int64 // of the clock, up to which the shards' timers have run
 	minute int64 // of packet time, whose accounts are open
 	index  uint64
+	memory flow.Memory    // of all shards' records
 	shards [Shards]*shard // nil where another worker has it
 
 	taps     []tap
@@ -132,6 +133,7 @@ func (w *worker) enter(stage, shard int) {
 
 // run reads until the source ends, the context is done or the merger has gone.
 func (w *worker) run(ctx context.Context) {
+	defer w.memory.Release()
 	for ctx.Err() == nil {
 		n, err := w.read()
 		if err != nil {

@@ -41,6 +41,9 @@ type Config struct {
 	// TCPServers and UDPServers are ports that the responder of a flow
 	// probably has. They orient flows whose beginning was not seen.
 	TCPServers, UDPServers []uint16
+	// Memory, if it is set, is shared with other tables of the same goroutine.
+	// Whoever made it releases it.
+	Memory *Memory
 }
 
 // DefaultConfig returns a table for a link of some hundred Mbit/s.
@@ -102,38 +105,33 @@ func (r Reason) String() string {
 // key is what packets of one flow have in common, whichever way they go: in
 // words, which are compared and hashed as such.
 type key struct {
-	ip   [4]uint64 // of either side, IPv4 mapped into IPv6, in the order of numbers
-	ends uint64    // port of either side, VLAN, inner VLAN
-	what uint32    // interface, protocol, version
+	pair
+	what what
 }
 
-// mapped is before an IPv4 address that is written as an IPv6 one (RFC 4291,
-// section 2.5.5.2).
-const mapped = 0xffff << 32
+// pair are two ends.
+type pair struct {
+	ip   [4]uint64 // of either side, IPv4 mapped into IPv6, in the order of numbers
+	ends uint64    // port of either side, VLAN, inner VLAN
+}
+
+func (p *pair) port(side int) uint16 { return uint16(p.ends >> (48 - 16*side)) }
+func (p *pair) vlan() uint16         { return uint16(p.ends >> 16) }
+func (p *pair) inner() uint16        { return uint16(p.ends) }
+
+// what is interface, protocol, and version; it is not zero.
+type what uint32
 
 // oneWay is set in the version of an ICMP message that has no answer.
 const oneWay = 0x80
 
-func (k *key) port(side int) uint16 { return uint16(k.ends >> (48 - 16*side)) }
-func (k *key) vlan() uint16         { return uint16(k.ends >> 16) }
-func (k *key) inner() uint16        { return uint16(k.ends) }
-func (k *key) iface() uint16        { return uint16(k.what >> 16) }
-func (k *key) proto() uint8         { return uint8(k.what >> 8) }
+func (w what) iface() uint16  { return uint16(w >> 16) }
+func (w what) proto() uint8   { return uint8(w >> 8) }
+func (w what) version() uint8 { return uint8(w) &^ oneWay }
 
-func (k *key) is(o *key) bool {
-	return (k.ip[0]^o.ip[0])|(k.ip[1]^o.ip[1])|(k.ip[2]^o.ip[2])|(k.ip[3]^o.ip[3])|(k.ends^o.ends)|uint64(k.what^o.what) == 0
-}
-
-func (k *key) addr(side int) netip.Addr {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], k.ip[2*side])
-	binary.BigEndian.PutUint64(b[8:], k.ip[2*side+1])
-	a := netip.AddrFrom16(b)
-	if uint8(k.what)&^oneWay == 4 {
-		a = a.Unmap()
-	}
-	return a
-}
+// mapped is before an IPv4 address that is written as an IPv6 one (RFC 4291,
+// section 2.5.5.2).
+const mapped = 0xffff << 32
 
 // set makes the key of a packet's flow. It returns which of the key's two sides
 // sent it: the one with the smaller address is the first, unless the packet is
@@ -149,7 +147,7 @@ func (k *key) set(p *packet.Packet) (side int) {
 		srcHigh, srcLow = binary.BigEndian.Uint64(src[:8]), binary.BigEndian.Uint64(src[8:])
 		dstHigh, dstLow = binary.BigEndian.Uint64(dst[:8]), binary.BigEndian.Uint64(dst[8:])
 	}
-	k.what = uint32(uint16(p.Iface))<<16 | uint32(p.Proto)<<8 | uint32(p.IPVersion)
+	k.what = what(uint16(p.Iface))<<16 | what(p.Proto)<<8 | what(p.IPVersion)
 	srcPort, dstPort := uint64(p.SrcPort), uint64(p.DstPort)
 	first := srcHigh < dstHigh || srcHigh == dstHigh && (srcLow < dstLow || srcLow == dstLow && srcPort <= dstPort)
 	if p.OneWay {
@@ -186,7 +184,8 @@ const maxHistory = 28
 // What every packet needs is in three of its six cache lines: the flow, and
 // either side. The others are for the first packets, and for the end.
 type Record struct {
-	key        key
+	pair
+	what       what
 	orig       uint8 // which side is the originator
 	closed     bool
 	historyLen uint8
@@ -201,9 +200,8 @@ type Record struct {
 	active   int64  // when the next interim report is due
 	due      int64  // second in whose wheel slot it is
 	reported uint64 // packets in the last interim report
-	prev     uint32 // in the wheel slot: slot plus one
-	next     uint32 // likewise, or in the free list
 	hash     uint32
+	ticket   uint32 // of its entry there; 0 once it has ended
 
 	// Slot is a small number that no other live flow of the table has.
 	Slot uint32
@@ -219,9 +217,23 @@ type Record struct {
 	windows     [2]uint32 // TCP segments that forbade the peer to send
 	mac         [2]event.MAC
 	syn         [2]SYN
-	used        bool
 	tunnelled   bool // Table.tunnels knows more
-	_           [22]byte
+	_           [27]byte
+}
+
+func (r *Record) is(k *key) bool {
+	return (r.ip[0]^k.ip[0])|(r.ip[1]^k.ip[1])|(r.ip[2]^k.ip[2])|(r.ip[3]^k.ip[3])|(r.ends^k.ends)|uint64(r.what^k.what) == 0
+}
+
+func (r *Record) addr(side int) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], r.ip[2*side])
+	binary.BigEndian.PutUint64(b[8:], r.ip[2*side+1])
+	a := netip.AddrFrom16(b)
+	if r.what.version() == 4 {
+		a = a.Unmap()
+	}
+	return a
 }
 
 // Dir is the direction of what the given side sends.
@@ -231,10 +243,10 @@ func (r *Record) Dir(side int) proto.Dir { return proto.Dir(uint8(side) ^ r.orig
 func (r *Record) Side(d proto.Dir) int { return int(uint8(d) ^ r.orig) }
 
 // Transport is the IP protocol number.
-func (r *Record) Transport() uint8 { return r.key.proto() }
+func (r *Record) Transport() uint8 { return r.what.proto() }
 
 // Port is the port of a side.
-func (r *Record) Port(side int) uint16 { return r.key.port(side) }
+func (r *Record) Port(side int) uint16 { return r.port(side) }
 
 // Last is when the last packet came; see Flow.
 func (r *Record) Last() time.Time { return time.Unix(0, r.last).UTC() }
@@ -243,10 +255,10 @@ func (r *Record) Last() time.Time { return time.Unix(0, r.last).UTC() }
 func (r *Record) Bytes() uint64 { return r.sides[0].bytes + r.sides[1].bytes }
 
 // Iface is the index of the interface that the flow was seen on.
-func (r *Record) Iface() int { return int(r.key.iface()) }
+func (r *Record) Iface() int { return int(r.what.iface()) }
 
 func (r *Record) endpoint(side int) event.Endpoint {
-	return event.Endpoint{IP: r.key.addr(side), Port: r.key.port(side), MAC: r.mac[side]}
+	return event.Endpoint{IP: r.addr(side), Port: r.port(side), MAC: r.mac[side]}
 }
 
 // Tuple returns what every event of the flow says of it: addresses, ports and
@@ -254,8 +266,8 @@ func (r *Record) endpoint(side int) event.Endpoint {
 func (r *Record) Tuple() event.Flow {
 	o := int(r.orig)
 	return event.Flow{
-		Src: r.endpoint(o), Dst: r.endpoint(o ^ 1), Transport: r.key.proto(),
-		VLAN: r.key.vlan(), InnerVLAN: r.key.inner(),
+		Src: r.endpoint(o), Dst: r.endpoint(o ^ 1), Transport: r.what.proto(),
+		VLAN: r.vlan(), InnerVLAN: r.inner(),
 		Start: time.Unix(0, r.start).UTC(),
 	}
 }
@@ -297,7 +309,7 @@ func (r *Record) Sums() (packets, bytes, payload uint64) {
 // State is Zeek's conn_state.
 func (r *Record) State() string {
 	o, p := &r.sides[r.orig], &r.sides[r.orig^1]
-	switch r.key.proto() {
+	switch r.what.proto() {
 	case packet.ProtoTCP:
 		return connState(&o.tcp, &p.tcp, r.history[:r.historyLen])
 	case packet.ProtoUDP:

@@ -14,3 +14,8 @@ func prefetch(p unsafe.Pointer)
 //
 //go:noescape
 func prefetchHot(p unsafe.Pointer)
+
+// prefetchRecord does that for all of a Record.
+//
+//go:noescape
+func prefetchRecord(p unsafe.Pointer)

@@ -8,3 +8,5 @@ import "unsafe"
 func prefetch(unsafe.Pointer) {}
 
 func prefetchHot(unsafe.Pointer) {}
+
+func prefetchRecord(unsafe.Pointer) {}

@@ -11,17 +11,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/packet"
 )
 
-const (
-	second = int64(time.Second)
-	// chunk is how many records are allocated at a time.
-	chunk = 256
-	// wheelSize is how many seconds ahead the wheel reaches. What is due later
-	// waits in its last slot and is put back from there.
-	wheelSize = 1024
-)
-
-// list is a list of records, first come first; slots plus one, 0 for none.
-type list struct{ first, last uint32 }
+const second = int64(time.Second)
 
 // Counters are a table's account: Created = Ended + Evicted + Live.
 type Counters struct {
@@ -46,14 +36,15 @@ type Table struct {
 	index  []uint64 // hash<<32 | slot+1, or 0
 	mask   uint32
 	chunks []*[chunk]Record
-	fresh  uint32 // slots never used
-	free   uint32 // first free slot plus one
+	memory *Memory
+	fresh  uint32   // slots never used
+	free   []uint32 // slots, the one to use next last
 	live   int
 
-	now      int64 // nanoseconds on the caller's clock
-	tick     int64 // second up to which the wheel was turned
-	wheel    [wheelSize]list
-	occupied [wheelSize / 64]uint64
+	now    int64 // nanoseconds on the caller's clock
+	tick   int64 // second up to which the wheel was turned
+	wheel  wheel
+	ticket uint32 // of the last entry of the wheel
 
 	tcpServers, udpServers [1024]uint64
 	tunnels                map[uint32]tunnel // by slot
@@ -69,7 +60,10 @@ type tunnel struct {
 // New returns a table that calls report for each flow that ends and for each
 // interim report. The record is valid until report returns.
 func New(cfg Config, report func(*Record, Reason)) *Table {
-	t := &Table{cfg: cfg, report: report, index: make([]uint64, 512), mask: 511}
+	t := &Table{cfg: cfg, report: report, memory: cfg.Memory, index: make([]uint64, 512), mask: 511}
+	if t.memory == nil {
+		t.memory = new(Memory)
+	}
 	seed := maphash.MakeSeed()
 	for i := range t.seed {
 		t.seed[i] = maphash.Comparable(seed, i)
@@ -125,63 +119,59 @@ func (t *Table) Advance(now int64) {
 	}
 }
 
-// turn deals with the flows of one wheel slot.
-func (t *Table) turn(w int) {
-	if t.occupied[w/64]&(1<<(w%64)) == 0 {
-		return
-	}
-	slot := t.wheel[w].first
-	t.wheel[w] = list{}
-	t.occupied[w/64] &^= 1 << (w % 64)
+// turn deals with the flows of one wheel slot. Of a large table nothing that is
+// needed of them would be in the caches, so it is asked for some flows ahead:
+// first the record, which then says where its entry in the index is.
+func (t *Table) turn(at int) {
+	const far, near = 8, 4
+	q := t.wheel.take(at)
 	end := t.tick * second
-	for slot != 0 {
-		r := t.at(slot - 1)
-		slot = r.next
-		t.approach(slot)
-		r.prev, r.next = 0, 0
-		if t.deadline(r) <= end {
-			t.remove(r)
-			t.finish(r, Idle)
-			continue
+	for from := q.taken; q.first != 0; from = 0 {
+		l := t.wheel.leaves[q.first-1] // a copy, as what follows may move the leaves
+		q.first = t.wheel.drop(q.first)
+		due := l.entries[from:l.n]
+		t.wheel.entries -= len(due)
+		for i := range min(len(due), far) {
+			prefetchRecord(unsafe.Pointer(t.at(due[i].slot)))
 		}
-		if r.active <= end {
-			for r.active <= end {
-				r.active += int64(t.cfg.Active)
+		for i, e := range due {
+			if i+far < len(due) {
+				prefetchRecord(unsafe.Pointer(t.at(due[i+far].slot)))
 			}
-			if n := r.sides[0].packets + r.sides[1].packets; n != r.reported {
-				r.reported = n
-				t.counters.Interim++
-				t.report(r, Active)
-				r.Reports++
+			if i+near < len(due) {
+				prefetch(unsafe.Pointer(&t.index[t.at(due[i+near].slot).hash&t.mask]))
+			}
+			if r := t.at(e.slot); r.ticket == e.ticket {
+				t.look(r, end)
 			}
 		}
-		t.schedule(r)
 	}
 }
 
-// approach brings what the next flow of a wheel slot will need nearer, while
-// the present one is dealt with. Flows of a slot lie anywhere, and of a large
-// table nothing would be in the caches. The record of the next flow is there
-// already, but for the first, and says where its index entry is and which flow
-// comes after it.
-func (t *Table) approach(slot uint32) {
-	if slot == 0 {
+// look deals with a flow whose second has come, or seems to have.
+func (t *Table) look(r *Record, end int64) {
+	if t.deadline(r) <= end {
+		t.remove(r)
+		t.finish(r, Idle)
 		return
 	}
-	r := t.at(slot - 1)
-	prefetch(unsafe.Pointer(&t.index[r.hash&t.mask]))
-	if r.next == 0 {
-		return
+	if r.active <= end {
+		for r.active <= end {
+			r.active += int64(t.cfg.Active)
+		}
+		if n := r.sides[0].packets + r.sides[1].packets; n != r.reported {
+			r.reported = n
+			t.counters.Interim++
+			t.report(r, Active)
+			r.Reports++
+		}
 	}
-	p := unsafe.Pointer(t.at(r.next - 1))
-	for line := uintptr(0); line < unsafe.Sizeof(Record{}); line += 64 {
-		prefetch(unsafe.Add(p, line))
-	}
+	t.schedule(r)
 }
 
 // deadline is when a flow is over if nothing else comes.
 func (t *Table) deadline(r *Record) int64 {
-	switch r.key.proto() {
+	switch r.what.proto() {
 	case packet.ProtoTCP:
 		switch {
 		case r.closed:
@@ -198,42 +188,34 @@ func (t *Table) deadline(r *Record) int64 {
 	return r.now + int64(t.cfg.Other)
 }
 
-// schedule puts a flow into the wheel slot of the second when it is next due.
-// Packets do not move it: when the slot's turn comes, it is seen that the
-// deadline has moved on.
-func (t *Table) schedule(r *Record) {
+// due is the second in which a flow is to be looked at next.
+func (t *Table) due(r *Record) int64 {
 	due := (min(t.deadline(r), r.active) + second - 1) / second
-	due = min(max(due, t.tick+1), t.tick+wheelSize-1)
-	r.due = due
-	w := int(due % wheelSize)
-	l := &t.wheel[w]
-	r.prev, r.next = l.last, 0
-	if l.last != 0 {
-		t.at(l.last - 1).next = r.Slot + 1
-	} else {
-		l.first = r.Slot + 1
-	}
-	l.last = r.Slot + 1
-	t.occupied[w/64] |= 1 << (w % 64)
+	return min(max(due, t.tick+1), t.tick+wheelSize-1)
 }
 
-func (t *Table) unschedule(r *Record) {
-	w := int(r.due % wheelSize)
-	l := &t.wheel[w]
-	if r.next != 0 {
-		t.at(r.next - 1).prev = r.prev
-	} else {
-		l.last = r.prev
+// schedule enters a flow into the wheel for the second when it is next due.
+// Packets do not change that: when the second comes, it is seen that the
+// deadline has moved on.
+func (t *Table) schedule(r *Record) {
+	r.due = t.due(r)
+	if t.ticket++; t.ticket == 0 {
+		t.ticket = 1
 	}
-	if r.prev != 0 {
-		t.at(r.prev - 1).next = r.next
-	} else {
-		l.first = r.next
+	r.ticket = t.ticket
+	t.wheel.add(int(r.due%wheelSize), entry{r.Slot, r.ticket})
+	if t.wheel.entries > t.wheel.enough {
+		t.sweep()
 	}
-	if l.first == 0 {
-		t.occupied[w/64] &^= 1 << (w % 64)
+}
+
+// sweep takes entries out of the wheel whose flows have ended or are due sooner.
+func (t *Table) sweep() {
+	const few = 4096
+	if t.wheel.entries > 2*t.live+few {
+		t.wheel.sweep(func(e entry) bool { return t.at(e.slot).ticket == e.ticket })
 	}
-	r.prev, r.next = 0, 0
+	t.wheel.enough = 2*max(t.live, t.wheel.entries) + few
 }
 
 // Lookup is a packet on its way to its flow: what can be said, and done, about
@@ -265,7 +247,12 @@ func (t *Table) Approach(l *Lookup) {
 		}
 		if uint32(e>>32) == l.hash {
 			l.maybe = t.at(uint32(e) - 1)
-			prefetchHot(unsafe.Pointer(l.maybe))
+			if l.key.what.proto() == packet.ProtoTCP {
+				prefetchHot(unsafe.Pointer(l.maybe))
+			} else {
+				prefetch(unsafe.Pointer(l.maybe))
+				prefetch(unsafe.Pointer(&l.maybe.sides[l.side&1]))
+			}
 			return
 		}
 	}
@@ -283,13 +270,12 @@ func (t *Table) Packet(p *packet.Packet) (*Record, int) {
 func (t *Table) Take(l *Lookup, p *packet.Packet) (*Record, int) {
 	k, hash, s := &l.key, l.hash, int(l.side&1)
 	r := l.maybe
-	if r == nil || !r.key.is(k) {
+	if r == nil || !r.is(k) {
 		r = t.find(hash, k)
 	}
 	var before int64
 	var generation uint32
-	if r != nil && (t.deadline(r) <= t.now || r.key.proto() == packet.ProtoTCP && r.reuses(s, p)) {
-		t.unschedule(r)
+	if r != nil && (t.deadline(r) <= t.now || r.what.proto() == packet.ProtoTCP && r.reuses(s, p)) {
 		t.remove(r)
 		before, generation = r.start, r.Generation
 		t.finish(r, Idle)
@@ -315,7 +301,7 @@ func (t *Table) Take(l *Lookup, p *packet.Packet) (*Record, int) {
 		r.last = at
 	}
 	sooner := false
-	switch r.key.proto() {
+	switch r.what.proto() {
 	case packet.ProtoTCP:
 		if e.packets+r.sides[s^1].packets <= 3 {
 			r.handshake(s, p)
@@ -331,8 +317,7 @@ func (t *Table) Take(l *Lookup, p *packet.Packet) (*Record, int) {
 	}
 	if fresh {
 		t.schedule(r)
-	} else if sooner {
-		t.unschedule(r)
+	} else if sooner && t.due(r) < r.due {
 		t.schedule(r)
 	}
 	return r, s
@@ -356,12 +341,15 @@ func (t *Table) find(hash uint32, k *key) *Record {
 			return nil
 		}
 		if uint32(e>>32) == hash {
-			if r := t.at(uint32(e) - 1); r.key.is(k) {
+			if r := t.at(uint32(e) - 1); r.is(k) {
 				return r
 			}
 		}
 	}
 }
+
+// reuse is how many flows ahead the record of a new one is asked for.
+const reuse = 4
 
 // create makes a flow, which the caller schedules when its first packet has
 // shown what it is.
@@ -370,12 +358,15 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 		t.evict()
 	}
 	slot := t.fresh
-	if t.free != 0 {
-		slot = t.free - 1
-		t.free = t.at(slot).next
+	if n := len(t.free); n > 0 {
+		slot = t.free[n-1]
+		t.free = t.free[:n-1]
+		if n > reuse {
+			prefetchRecord(unsafe.Pointer(t.at(t.free[n-1-reuse])))
+		}
 	} else {
 		if slot%chunk == 0 {
-			t.chunks = append(t.chunks, new([chunk]Record))
+			t.chunks = append(t.chunks, t.memory.chunk())
 		}
 		t.fresh++
 	}
@@ -389,7 +380,7 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	at := p.Time.UnixNano()
 	r := t.at(slot)
 	*r = Record{
-		Slot: slot, key: *k, orig: uint8(s), hash: hash, used: true,
+		Slot: slot, pair: k.pair, what: k.what, orig: uint8(s), hash: hash,
 		start: at, last: at, since: t.now, now: t.now, active: t.now + int64(t.cfg.Active),
 	}
 	r.mac[s], r.mac[s^1] = p.SrcMAC, p.DstMAC
@@ -446,13 +437,14 @@ func (t *Table) insert(hash, slot uint32) {
 
 func (t *Table) grow() {
 	old := t.index
-	t.index = make([]uint64, 2*len(old))
+	t.index = t.memory.index(2 * len(old))
 	t.mask = uint32(len(t.index) - 1)
 	for _, e := range old {
 		if e != 0 {
 			t.insert(uint32(e>>32), uint32(e)-1)
 		}
 	}
+	t.memory.outgrown(old)
 }
 
 // remove takes a flow out of the index and moves up those behind it that it
@@ -476,7 +468,7 @@ func (t *Table) remove(r *Record) {
 	t.index[i] = 0
 }
 
-// finish reports a flow that is out of the index and the wheel, and frees it.
+// finish reports a flow that is out of the index, and frees it.
 // A connection that was closed ended for that, whatever found it.
 func (t *Table) finish(r *Record, why Reason) {
 	if r.closed {
@@ -495,10 +487,9 @@ func (t *Table) finish(r *Record, why Reason) {
 	if r.tunnelled {
 		delete(t.tunnels, r.Slot)
 	}
-	r.used = false
-	r.key.what = 0 // is no flow's
-	r.next = t.free
-	t.free = r.Slot + 1
+	r.what = 0 // is no flow's
+	r.ticket = 0
+	t.free = append(t.free, r.Slot)
 }
 
 // maxTries is for how many flows an eviction sees that their deadline has
@@ -507,10 +498,16 @@ const maxTries = 8
 
 // evict ends the flow that is due soonest.
 func (t *Table) evict() {
-	for tries := 0; ; tries++ {
-		r := t.soonest()
-		t.unschedule(r)
-		if tries < maxTries && (min(t.deadline(r), r.active)+second-1)/second > r.due && r.due < t.tick+wheelSize-1 {
+	for tries := 0; ; {
+		at := t.wheel.soonest(int((t.tick + 1) % wheelSize))
+		e := t.wheel.pop(at)
+		t.nextVictims(at)
+		r := t.at(e.slot)
+		if r.ticket != e.ticket {
+			continue // it has ended, or is due sooner
+		}
+		if tries < maxTries && !r.closed && r.due < t.tick+wheelSize-1 && t.due(r) > r.due {
+			tries++
 			t.schedule(r)
 			continue
 		}
@@ -520,19 +517,13 @@ func (t *Table) evict() {
 	}
 }
 
-// soonest returns the flow that has waited longest in the first wheel slot that
-// has any. There is one, as MaxFlows is at least one.
-func (t *Table) soonest() *Record {
-	w := int((t.tick + 1) % wheelSize)
-	for {
-		if t.occupied[w/64]&^(1<<(w%64)-1) == 0 {
-			w = (w/64*64 + 64) % wheelSize
-			continue
-		}
-		for t.wheel[w].first == 0 {
-			w++
-		}
-		return t.at(t.wheel[w].first - 1)
+// nextVictims asks for what the next evictions will need, as turn does.
+func (t *Table) nextVictims(at int) {
+	if e, ok := t.wheel.peek(at, 2); ok {
+		prefetchRecord(unsafe.Pointer(t.at(e.slot)))
+	}
+	if e, ok := t.wheel.peek(at, 1); ok {
+		prefetch(unsafe.Pointer(&t.index[t.at(e.slot).hash&t.mask]))
 	}
 }
 
@@ -549,8 +540,7 @@ func (t *Table) Each(f func(*Record)) {
 // Close ends all flows.
 func (t *Table) Close() {
 	for slot := range t.fresh {
-		if r := t.at(slot); r.used {
-			t.unschedule(r)
+		if r := t.at(slot); r.ticket != 0 {
 			t.remove(r)
 			t.finish(r, EOF)
 		}

@@ -385,19 +385,36 @@ func BenchmarkPacket(b *testing.B) {
 			cfg := DefaultConfig()
 			cfg.MaxFlows = flows
 			table := New(cfg, func(*Record, Reason) {})
-			// One packet whose sender changes, so that what is measured is the
-			// table's memory and not that of the packets.
-			p := *datagram(netip.Addr{}, server, 5000, 53)
-			p.IPVersion, p.Time = 4, epoch
-			from := func(i int) *packet.Packet {
+			// Packets that differ in their sender only, so that what is measured
+			// is the table's memory and not theirs.
+			const ahead = 32
+			var packets [ahead]packet.Packet
+			var lookups [ahead]Lookup
+			for i := range packets {
+				packets[i] = *datagram(netip.Addr{}, server, 5000, 53)
+				packets[i].IPVersion, packets[i].Time = 4, epoch
+			}
+			from := func(p *packet.Packet, i int) {
 				p.Src = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-				return &p
 			}
 			for i := range flows {
-				table.Packet(from(i))
+				from(&packets[0], i)
+				table.Packet(&packets[0])
 			}
-			for i := 0; b.Loop(); i++ {
-				table.Packet(from(i * 7919 % flows))
+			at := 0
+			for b.Loop() {
+				j := at % ahead
+				if j == 0 {
+					for k := range packets {
+						from(&packets[k], (at+k)*7919%flows)
+						table.Prepare(&lookups[k], &packets[k])
+					}
+					for k := range lookups {
+						table.Approach(&lookups[k])
+					}
+				}
+				table.Take(&lookups[j], &packets[j])
+				at++
 			}
 		})
 	}
