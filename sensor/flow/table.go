@@ -531,7 +531,7 @@ func (t *Table) nextVictims(at int) {
 // returns.
 func (t *Table) Each(f func(*Record)) {
 	for slot := range t.fresh {
-		if r := t.at(slot); r.used {
+		if r := t.at(slot); r.ticket != 0 {
 			f(r)
 		}
 	}
