@@ -14,7 +14,7 @@ type Config struct {
 	Detectors []Detector
 	Enrichers []Enricher // run in this order
 	// Lateness is how far behind the latest event of any sensor an event may
-	// come and still count exactly. Default 15 minutes.
+	// come and still count exactly. Default DefaultLateness.
 	Lateness time.Duration
 	// MaxGroups bounds the groups remembered per rule; the one whose latest
 	// signal is oldest goes first. Default 30,000.
@@ -27,8 +27,11 @@ type Config struct {
 	MaxKept int
 }
 
+// DefaultLateness is the Lateness of a Config that has none.
+const DefaultLateness = 15 * time.Minute
+
 func (c Config) withDefaults() Config {
-	c.Lateness = cmp.Or(c.Lateness, 15*time.Minute)
+	c.Lateness = cmp.Or(c.Lateness, DefaultLateness)
 	c.MaxGroups = cmp.Or(c.MaxGroups, 30_000)
 	c.MaxSignals = cmp.Or(c.MaxSignals, 10_000)
 	c.MaxKept = cmp.Or(c.MaxKept, 500_000)

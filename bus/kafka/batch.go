@@ -15,6 +15,7 @@ import (
 // Record is a message that is to be published.
 type Record struct {
 	Key     []byte // decides the partition
+	All     bool   // a copy goes to every partition, whatever the key
 	Value   []byte
 	Time    time.Time // in whole milliseconds on the topic
 	Headers []Header

@@ -160,7 +160,8 @@ func (b *Bus) Publish(ctx context.Context, batch []event.Event) error {
 // EventDelivery is events of one partition, in their order. It is borrowed.
 type EventDelivery struct {
 	Partition int
-	Again     bool // see Delivery
+	Again     bool  // see Delivery
+	Next      int64 // offset after the last of the events
 	Events    []event.Event
 }
 
@@ -185,7 +186,7 @@ func (b *Bus) Consume(ctx context.Context, cfg ConsumerConfig, fn func(context.C
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		return fn(ctx, EventDelivery{Partition: d.Partition, Again: d.Again, Events: events})
+		return fn(ctx, EventDelivery{Partition: d.Partition, Again: d.Again, Next: d.Messages[len(d.Messages)-1].Offset + 1, Events: events})
 	})
 }
 

@@ -77,9 +77,10 @@ type ConsumerConfig struct {
 	// Note, where it is set, is asked after a call of fn, and says what goes with
 	// the offset that is then acknowledged: at most 4096 bytes.
 	Note func(partition int) string
-	// Idle, where it is set, is called when a partition had nothing to be read,
-	// every Linger: not at the same time as fn, for the same partition.
-	Idle func(ctx context.Context, partition int) error
+	// Idle, where it is set, is called when a partition had nothing to be read
+	// from offset next on, every Linger: not at the same time as fn, for the same
+	// partition.
+	Idle func(ctx context.Context, partition int, next int64) error
 	// Revoked, where it is set, is called when partitions go elsewhere, or are
 	// about to be handed out anew: after the last call of fn for them, and
 	// before anybody else is given them.
@@ -389,6 +390,32 @@ func (c *Consumer) drain(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
+// Ends returns the offsets after the last message of each partition of a topic.
+func (c *Client) Ends(ctx context.Context, topic string) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n, err := c.partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var ask []kgo.OffsetRequest
+	for i := range n {
+		ask = append(ask, kgo.LastOffsetOf(i))
+	}
+	res, err := c.client.ListOffsets(ctx, &kgo.ListOffsetsRequest{Topics: map[string][]kgo.OffsetRequest{topic: ask}})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	ends := make([]int64, n)
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return nil, c.explain(p.Error)
+		}
+		ends[p.Partition] = p.LastOffset
+	}
+	return ends, nil
+}
+
 // Lag is how many messages of a topic a group has not acknowledged.
 func (c *Client) Lag(ctx context.Context, topic, group string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -474,7 +501,7 @@ func (r *reader) run(ctx, reading context.Context) error {
 			return err
 		}
 		if r.c.cfg.Idle != nil && len(r.messages) == 0 && reading.Err() == nil {
-			if err := r.c.cfg.Idle(ctx, r.a.Partition); err != nil {
+			if err := r.c.cfg.Idle(ctx, r.a.Partition, next); err != nil {
 				return err
 			}
 		}

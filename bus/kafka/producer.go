@@ -119,6 +119,9 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	return nil
 }
 
+// Partitions is how many partitions the topic had when the producer was made.
+func (p *Producer) Partitions() int { return len(p.lanes) }
+
 // Publish publishes messages and waits until all replicas have them.
 func (p *Producer) Publish(ctx context.Context, records []Record) error {
 	r, err := p.Send(ctx, records)
@@ -172,7 +175,18 @@ func (p *Producer) sending(ctx context.Context) *sending {
 }
 
 func (s *sending) add(r *Record) error {
-	n := partitionOf(r.Key, len(s.p.lanes))
+	if !r.All {
+		return s.addTo(partitionOf(r.Key, len(s.p.lanes)), r)
+	}
+	for n := range s.p.lanes {
+		if err := s.addTo(n, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sending) addTo(n int, r *Record) error {
 	l := &s.p.lanes[n]
 	l.mu.Lock()
 	for l.open.n > 0 && len(l.open.buf)+recordSize(r) > s.p.cfg.BatchBytes && !l.closed && s.ctx.Err() == nil {

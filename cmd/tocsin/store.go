@@ -31,6 +31,8 @@ type storing struct {
 	passwordFile      *string
 	keyFile           *string
 	authority, finger *string
+	// refused, if set, is given what Elasticsearch will never take.
+	refused func(context.Context, []elastic.Refused) error
 }
 
 func storeFlags(cmd *cobra.Command) storing {
@@ -93,6 +95,7 @@ func (s storing) openToFill(ctx context.Context) (store.Store, error) {
 func (s storing) elastic() (cfg elastic.Config, err error) {
 	cfg = elastic.DefaultConfig()
 	cfg.Addresses, cfg.Prefix, cfg.Username, cfg.Fingerprint = *s.urls, *s.prefix, *s.user, *s.finger
+	cfg.Reject = s.refused
 	cfg.Log = slog.New(slog.NewTextHandler(s.cmd.ErrOrStderr(), nil))
 	if cfg.Schema, err = schema(); err != nil {
 		return cfg, err

@@ -56,10 +56,11 @@ func (s *Source) Mark() (Mark, bool) {
 	return s.read, true
 }
 
-// Idle returns the mark of a partition that had nothing to be read after the
-// latest time of all marks had been seen to be clock; false if that says nothing
-// new.
-func (s *Source) Idle(clock time.Time) (Mark, bool) {
+// Idle returns the mark of a partition that had nothing to be read from offset
+// next on, after the latest time of all marks had been seen to be clock; false
+// if that says nothing new.
+func (s *Source) Idle(clock time.Time, next int64) (Mark, bool) {
+	s.read.Next = next
 	if clock.After(s.read.Time) {
 		s.read.Time = clock
 	}

@@ -244,7 +244,7 @@ func (s *stage) idle(i int) {
 			clock = s.keepers[k].Latest()
 		}
 	}
-	if m, ok := s.sources[i].Idle(clock); ok {
+	if m, ok := s.sources[i].Idle(clock, s.sources[i].Next()); ok {
 		s.mark(m)
 	}
 }

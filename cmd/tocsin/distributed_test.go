@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tocsin/tocsin/bus/kafka"
+	"github.com/tocsin/tocsin/internal/servers"
+)
+
+// cluster is a prefix of its own in the Kafka and the Elasticsearch that all
+// tests share.
+type cluster struct {
+	t               *testing.T
+	prefix          string
+	kafka, searched []string // flags
+	topics          kafka.Topics
+	client          *kafka.Client
+}
+
+func newCluster(t *testing.T, partitions int) *cluster {
+	t.Helper()
+	url, addr := servers.ElasticsearchURL(t), servers.KafkaAddr(t)
+	c := &cluster{t: t, prefix: "spread" + strings.ToLower(filepath.Base(filepath.Dir(t.TempDir())))}
+	t.Cleanup(func() { servers.ForgetIndices(t, url, c.prefix) })
+	c.kafka = []string{"--kafka", addr, "--topic-prefix", c.prefix}
+	c.searched = []string{"--elasticsearch", url, "--elasticsearch-prefix", c.prefix}
+	c.topics = kafka.NewTopics(c.prefix)
+	client, err := kafka.New(kafka.Config{Brokers: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	c.client = client
+	plan := kafka.DefaultPlan()
+	plan.Prefix, plan.Partitions = c.prefix, partitions
+	if err := client.CreateTopics(t.Context(), plan.Topics(1)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sense publishes the captures of a scenario.
+func (c *cluster) sense(name string) {
+	c.t.Helper()
+	fields, err := schema()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	b := kafka.NewBus(c.client, fields, kafka.DefaultBusConfig(c.topics, c.topics.Events, "none"))
+	defer b.Close()
+	s, err := sensingFlags(&cobra.Command{}).files(openInputs(c.t.Context(), taps(c.t, name), nil), b)
+	if err == nil {
+		err = replay(c.t.Context(), s)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// correlators detects with a number of correlators that end when everything is
+// stored.
+func (c *cluster) correlators(n int, name string, more ...string) {
+	c.t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			var out, errs bytes.Buffer
+			args := slices.Concat([]string{"correlator", "--once"}, c.kafka, known(name), more)
+			if code := execute(context.Background(), args, nil, &out, &errs); code != 0 {
+				c.t.Errorf("correlator %d: exit %d\n%s", i, code, errs.String())
+			}
+			c.t.Logf("correlator %d: %s%s", i, out.String(), errs.String())
+		})
+	}
+	wg.Wait()
+}
+
+// everything is all events and alerts of a store, as text.
+func everything(t *testing.T, where ...string) string {
+	t.Helper()
+	return run(t, 0, append([]string{"search", "", "--json", "--limit", "0"}, where...)...)
+}
+
+// TestDistributed: a sensor, two correlators, a real Kafka and a real
+// Elasticsearch end up with the same events and alerts, byte for byte, as one
+// process with the embedded store.
+func TestDistributed(t *testing.T) {
+	began := time.Now()
+	c := newCluster(t, 6)
+	data := filepath.Join(t.TempDir(), "data")
+	args := []string{"run", "--once", "--data", data}
+	for _, tap := range taps(t, "intrusion") {
+		args = append(args, "-r", tap)
+	}
+	run(t, 0, append(args, known("intrusion")...)...)
+	want := everything(t, "--data", data)
+
+	c.sense("intrusion")
+	c.correlators(2, "intrusion", c.searched...)
+	if have := everything(t, c.searched...); have != want {
+		t.Errorf("%d lines, want %d: %s", strings.Count(have, "\n"), strings.Count(want, "\n"), difference(want, have))
+	}
+	t.Logf("%d lines after %v", strings.Count(want, "\n"), time.Since(began))
+
+	// A group that begins again with the same log stores the same again, here
+	// with the embedded store.
+	again := []string{"--data", filepath.Join(t.TempDir(), "again"), "--group", "again"}
+	c.correlators(1, "intrusion", again...)
+	if have := everything(t, again[:2]...); have != want {
+		t.Error("embedded: " + difference(want, have))
+	}
+}
