@@ -109,8 +109,10 @@ func (g *gossip) flow(e *event.Event) {
 	}
 	there, back := f.Src.Bytes-before.Src.Bytes, f.Dst.Bytes-before.Dst.Bytes
 	packets := f.Src.Packets - before.Src.Packets + f.Dst.Packets - before.Dst.Packets
-	g.host(f.Src.IP, there, back, packets, flows)
-	if f.Dst.IP != f.Src.IP {
+	if f.Dst.IP == f.Src.IP { // with itself
+		g.host(f.Src.IP, there+back, there+back, packets, flows)
+	} else {
+		g.host(f.Src.IP, there, back, packets, flows)
 		g.host(f.Dst.IP, back, there, packets, flows)
 	}
 	if p := g.protocol(cmp.Or(f.Service, transportName(f.Transport))); p != nil {

@@ -401,9 +401,6 @@ func (v *liveView) talking(top []sensor.Followed, n int) ([]talker, []protocolCo
 			flows = 0
 		}
 		for side, addr := range [2]netip.Addr{f.Src.IP, f.Dst.IP} {
-			if side == 1 && addr == f.Src.IP {
-				continue // with itself
-			}
 			at, ok := byAddr[addr]
 			if !ok {
 				at = len(hosts)
@@ -413,6 +410,12 @@ func (v *liveView) talking(top []sensor.Followed, n int) ([]talker, []protocolCo
 			sent, received := there, back
 			if side == 1 {
 				sent, received = back, there
+			}
+			if f.Src.IP == f.Dst.IP { // with itself
+				if side == 1 {
+					continue
+				}
+				sent, received = there+back, there+back
 			}
 			h := &hosts[at]
 			h.sent, h.received, h.packets, h.flows = h.sent+sent, h.received+received, h.packets+packets, h.flows+flows

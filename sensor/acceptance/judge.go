@@ -490,15 +490,17 @@ func (w *watch) checksums(v *Verdict) {
 	}
 	var senders, lying int
 	var theirs uint64 // wrong checksums of those who mostly send wrong ones
+	var known uint64  // of all senders that are told apart
 	for _, s := range l.summing {
 		senders++
+		known += s.bad
 		if s.bad >= 3 && s.bad > s.good {
 			lying++
 			theirs += s.bad
 		}
 	}
 	limits := limit{warning: 0.01, fault: never}
-	scattered := theirs*2 < l.wrong
+	scattered := theirs*2 < known
 	if scattered {
 		limits = limit{warning: 0.001, fault: 0.01}
 		if l.wrong < few {
