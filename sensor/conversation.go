@@ -73,7 +73,9 @@ func (c *conversation) begin(k *knowledge, r *flow.Record) {
 	c.usual = known.ports[r.Port(0)] | known.ports[r.Port(1)]
 	for s := range c.sides {
 		c.sides[s].maybe = known.all
-		if first, ok := r.SYN(s); ok && tcp {
+		// What a flow said while there was no room for it has passed, and is not
+		// missing.
+		if first, ok := r.SYN(s); ok && tcp && r.Mark != unparsed {
 			c.sides[s].half.Syn(first - 1)
 		}
 	}

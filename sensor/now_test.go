@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor"
@@ -70,6 +71,41 @@ func TestNow(t *testing.T) {
 		}
 		if w.moved == 0 {
 			t.Errorf("%d workers: it never moved", workers)
+		}
+	}
+}
+
+// TestRoomLater has no room for the first words of a connection: what was said
+// then is not missing, but not looked at.
+func TestRoomLater(t *testing.T) {
+	r := &recorder{at: epoch}
+	// The bound of a shard is one, and two connections of the same addresses are
+	// of the same shard.
+	first := r.call(ap(3, 1000), ap(4, 7777))
+	first.say("SHOUT\n")
+	second := r.call(ap(3, 1001), ap(4, 7777))
+	second.say("SHOUT\n")
+	second.hear("#\n")
+	first.hangUp()
+	r.at = r.at.Add(10 * time.Second)
+	second.say("SHOUT\n")
+	second.hangUp()
+	cfg := config(1)
+	cfg.MaxConversations = sensor.Shards
+	sink := &collector{}
+	s, err := sensor.New(cfg, func(int) (capture.Source, error) { return &tape{packets: r.packets}, nil }, sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := s.Counters().Ledger; l["flows_unparsed"] != 1 || l["stream_gaps"] != 0 || l["stream_missed_bytes"] != 0 {
+		t.Errorf("%v", l)
+	}
+	for i := range sink.events {
+		if e := &sink.events[i]; e.Kind == event.KindFlow && (!e.Get("tocsin.flow.source_missed").IsZero() || e.Flow.State != "SF") {
+			t.Errorf("%+v", e)
 		}
 	}
 }
