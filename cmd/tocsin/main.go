@@ -120,7 +120,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(),
-		newRules(), newIntel(), newLedger(), newDoctor(), newTopics(), newCorrelator(),
+		newRules(), newIntel(), newLedger(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)
 	root.AddCommand(announced()...)
 	return root
@@ -145,7 +145,6 @@ func buildVersion() string {
 func announced() []*cobra.Command {
 	var cs []*cobra.Command
 	for _, c := range []struct{ use, short, why string }{
-		{"sensor", "Capture and publish to Kafka", "it comes with the Kafka bus; until then, tocsin run captures and detects on one machine"},
 		{"verify", "Check an exported package", "it comes with the signed package; tocsin trace exports single formats"},
 		{"policy", "Learn and check who may do what to which industrial object", "it comes with the policy engine; rules under rules/ot tell of unexpected writes"},
 	} {

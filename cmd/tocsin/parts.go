@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tocsin/tocsin/bus/spool"
 	"github.com/tocsin/tocsin/correlator"
 	behaviours "github.com/tocsin/tocsin/correlator/behaviour/all"
 	"github.com/tocsin/tocsin/correlator/enrich"
@@ -36,7 +37,7 @@ import (
 // schema documents every field that any event may carry.
 func schema() (*event.Schema, error) {
 	var none enrich.Assets
-	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), protocols.Fields(), feed.Fields, none.Enricher().Fields}
+	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), spool.Fields(), protocols.Fields(), feed.Fields, none.Enricher().Fields}
 	return event.NewSchema(append(lists, logs.Fields(lists...))...)
 }
 
