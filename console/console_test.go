@@ -39,12 +39,22 @@ type fixture struct {
 	events []event.Event
 }
 
-func newFixture(t *testing.T) *fixture {
-	t.Helper()
+// openStore opens an empty store.
+var openStore = func(t *testing.T, _ *event.Schema) store.Store {
 	st, err := embedded.Open(t.TempDir(), embedded.ReadWrite)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return st
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	schema, err := event.NewSchema([]event.FieldDoc{{Name: "dns.question.name", Type: event.Keyword, Help: "Name asked for.", Class: event.ClassPersonal}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := openStore(t, schema)
 	f := &fixture{store: st}
 	h := event.NewHasher()
 	add := func(at time.Time, kind event.Kind, src, dst string, fields ...event.Field) event.ID {
@@ -95,10 +105,6 @@ func newFixture(t *testing.T) *fixture {
 		})
 	}
 	if err := st.Put(t.Context(), f.events, f.alerts); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := event.NewSchema([]event.FieldDoc{{Name: "dns.question.name", Type: event.Keyword, Help: "Name asked for.", Class: event.ClassPersonal}})
-	if err != nil {
 		t.Fatal(err)
 	}
 	f.Server = httptest.NewServer(New(Config{Store: st, Schema: schema, Build: trace.Build, Formats: all.Formats(), Version: "v9", Hosts: []string{"tocsin.example"}}))
