@@ -68,6 +68,30 @@ func TestStoresAgree(t *testing.T) {
 	}
 }
 
+// TestExpire forgets a day of both stores.
+func TestExpire(t *testing.T) {
+	url := servers.ElasticsearchURL(t)
+	prefix := "expire" + strings.ToLower(filepath.Base(t.TempDir()))
+	t.Cleanup(func() { servers.ForgetIndices(t, url, prefix) })
+	run(t, exitUsage, "expire")
+	run(t, exitUsage, "expire", "--keep", "24h", "--before", "2023-11-15")
+	var said []string
+	for _, where := range [][]string{{"--data", filepath.Join(t.TempDir(), "data")}, {"--elasticsearch", url, "--elasticsearch-prefix", prefix}} {
+		capture := filepath.Join(t.TempDir(), "good.pcap")
+		if err := os.WriteFile(capture, pcapFile(1, syn(1), syn(2), syn(3)), 0o600); err != nil { // of 14 November 2023
+			t.Fatal(err)
+		}
+		run(t, 0, slices.Concat([]string{"run", "--once", "-r", capture}, where)...)
+		said = append(said, run(t, 0, slices.Concat([]string{"expire", "--before", "2023-11-14T23:00:00Z"}, where)...))
+		run(t, 0, slices.Concat([]string{"search", "192.0.2.1"}, where)...)
+		said = append(said, run(t, 0, slices.Concat([]string{"expire", "--keep", "24h"}, where)...))
+		run(t, exitFailed, slices.Concat([]string{"search", "192.0.2.1"}, where)...)
+	}
+	if !slices.Equal(said[:2], said[2:]) || said[0] != "deleted 0 events before 2023-11-14T00:00:00Z\n" || strings.HasPrefix(said[1], "deleted 0 ") {
+		t.Errorf("%q", said)
+	}
+}
+
 func difference(want, have string) string {
 	w, h := strings.Split(want, "\n"), strings.Split(have, "\n")
 	for i := range min(len(w), len(h)) {

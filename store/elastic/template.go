@@ -183,7 +183,7 @@ func (s *Store) hasLifecycle(ctx context.Context) (bool, error) {
 		}
 		return true, nil
 	case errors.As(err, &f) && !passing(err) && f.Status != http.StatusUnauthorized:
-		s.cfg.Log.Warn("elasticsearch: no lifecycle policies here: old indices stay until tocsin expire, or somebody else, deletes them", "cluster", s.name, "why", f.Error())
+		s.cfg.Log.Warn("elasticsearch: the server has no lifecycle policies: old events stay until tocsin expire deletes them", "cluster", s.name, "why", f.Error())
 		return false, nil
 	}
 	return false, err
