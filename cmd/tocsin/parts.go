@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,9 +17,7 @@ import (
 	behaviours "github.com/tocsin/tocsin/correlator/behaviour/all"
 	"github.com/tocsin/tocsin/correlator/enrich"
 	"github.com/tocsin/tocsin/correlator/intel/feed"
-	"github.com/tocsin/tocsin/correlator/sigma"
 	"github.com/tocsin/tocsin/event"
-	"github.com/tocsin/tocsin/rules"
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/acceptance"
 	"github.com/tocsin/tocsin/sensor/capture"
@@ -163,13 +158,14 @@ func replay(ctx context.Context, s *sensor.Sensor) error {
 
 // detecting are the flags of commands that make alerts.
 type detecting struct {
-	rules, intel  *[]string
+	rules         ruleset
+	intel         *[]string
 	feeds, assets *string
 }
 
 func detectingFlags(cmd *cobra.Command) detecting {
 	return detecting{
-		rules:  cmd.Flags().StringArray("rules", nil, "more Sigma rules: a `FILE` or folder; may be repeated"),
+		rules:  rulesetFlags(cmd),
 		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
 		feeds:  feedsFlag(cmd),
 		assets: cmd.Flags().String("assets", "", "asset `FILE`: zones and assets of the network, YAML"),
@@ -195,7 +191,7 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	if err != nil {
 		return cfg, nil, err
 	}
-	set, err := loadRules(fields, *d.rules, true)
+	set, err := d.rules.load(fields)
 	if err != nil {
 		return cfg, nil, err
 	}
@@ -211,59 +207,9 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	}
 	cfg.Enrichers = []correlator.Enricher{assets.Enricher()}
 	cfg.Detectors = slices.Concat(behaviours.Detectors(), []correlator.Detector{set.Detector()}, lists.detectors())
+	d.rules.now.detectors = cfg.Detectors
+	d.rules.now.set.Store(set)
 	return cfg, lists, nil
-}
-
-// ruleErrors are everything that is wrong with rules, a line each.
-type ruleErrors []*sigma.Error
-
-func (es ruleErrors) Error() string {
-	lines := make([]string, len(es))
-	for i, e := range es {
-		lines[i] = "rule " + e.Error()
-	}
-	return strings.Join(lines, "\n")
-}
-
-// loadRules compiles the rules at paths, and those that come with Tocsin.
-func loadRules(fields *event.Schema, paths []string, shipped bool) (*sigma.Set, error) {
-	var all []*sigma.Rule
-	var errs ruleErrors
-	add := func(from fs.FS, prefix string) {
-		rs, es := sigma.ParseFS(from)
-		for _, r := range rs {
-			r.File = filepath.Join(prefix, r.File)
-		}
-		for _, e := range es {
-			e.File = filepath.Join(prefix, e.File)
-		}
-		all, errs = append(all, rs...), append(errs, es...)
-	}
-	if shipped {
-		add(rules.FS, "rules")
-	}
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("rules: %w", err)
-		case info.IsDir():
-			add(os.DirFS(p), p)
-		default:
-			data, err := os.ReadFile(p)
-			if err != nil {
-				return nil, fmt.Errorf("rules: %w", err)
-			}
-			rs, es := sigma.Parse(p, data)
-			all, errs = append(all, rs...), append(errs, es...)
-		}
-	}
-	set, es := sigma.Compile(all, sigma.Options{Schema: fields, Kinds: kinds()})
-	errs = append(errs, es...)
-	if len(errs) > 0 {
-		return set, errs
-	}
-	return set, nil
 }
 
 // findings gathers the reports of alerts until the last.

@@ -75,7 +75,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return err
 			}
 		}
-		r := &runner{cmd: cmd, in: in, captures: *captures, quit: quit}
+		r := &runner{cmd: cmd, in: in, rules: what.rules, captures: *captures, quit: quit}
 		if !*once {
 			l, err := listenOn(*listen)
 			if err != nil {
@@ -128,6 +128,9 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return errors.Join(err, r.store.Close())
 			}
 		}
+		if where.embedded() {
+			r.ledger = filepath.Join(*where.data, ruleBookFile)
+		}
 		return errors.Join(r.run(cmd.Context()), r.store.Close())
 	}
 	return cmd
@@ -138,8 +141,10 @@ and new ones as they come, until interrupted, or with --once those that are ther
 type runner struct {
 	cmd        *cobra.Command
 	in         sensing
+	rules      ruleset
 	captures   []string
 	taps       []tap
+	ledger     string // FILE of the rules' ledger; "" for none
 	quit       func()
 	listener   net.Listener // nil: no console
 	correlator *correlator.Correlator
@@ -245,6 +250,16 @@ func (r *runner) run(ctx context.Context) error {
 		})
 	}
 
+	book, err := openRuleBook(r.ledger)
+	if err != nil {
+		return errors.Join(err, func() error { stopPage(); return shown.Wait() }())
+	}
+	var watching errgroup.Group
+	watching.Go(func() error { return r.rules.watch(page, r.correlator, r.cmd.ErrOrStderr()) })
+	watching.Go(func() error { return book.keep(page, r.correlator, r.rules.now) })
+	defer watching.Wait()
+	defer stopPage()
+
 	// The end of ctx stops the sensors; what they made is then still detected
 	// and stored.
 	var sensing, storing errgroup.Group
@@ -309,6 +324,10 @@ func (r *runner) run(ctx context.Context) error {
 			return errors.Join(err, shown.Wait())
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events in %.1f s; alerts: %s\n", r.events.Load(), time.Since(began).Seconds(), levels)
+	}
+	if err := book.write(r.correlator, r.rules.now); err != nil {
+		stopPage()
+		return errors.Join(err, shown.Wait())
 	}
 	if r.listener == nil || ctx.Err() != nil || failed != nil && (r.events.Load() == 0 || len(r.captures) == 0) {
 		stopPage()

@@ -41,7 +41,7 @@ func configOf(t *testing.T, name string) correlator.Config {
 	}
 	var errs bytes.Buffer
 	feeds := ""
-	cfg, _, err := detecting{rules: &none, intel: &lists, feeds: &feeds, assets: &assets}.config(&errs)
+	cfg, _, err := detecting{rules: ruleset{paths: &none, lists: &none, shipped: true, now: new(inForce)}, intel: &lists, feeds: &feeds, assets: &assets}.config(&errs)
 	if err != nil {
 		t.Fatal(err, errs.String())
 	}

@@ -13,7 +13,7 @@ func Folders(fsys fs.FS) ([]string, error) {
 	var dirs []string
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		ext := path.Ext(name)
-		if err != nil || d.IsDir() || ext != ".yml" && ext != ".yaml" {
+		if err != nil || d.IsDir() || ext != ".yml" && ext != ".yaml" || path.Base(name) == TuningFile {
 			return err
 		}
 		if dir := path.Dir(name); len(dirs) == 0 || dirs[len(dirs)-1] != dir {

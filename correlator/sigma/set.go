@@ -57,6 +57,7 @@ type Set struct {
 	alerts []*correlator.Rule
 	index  *index
 	pool   sync.Pool
+	tuning *Tuning
 	clock  func() time.Time
 	spent  []atomic.Int64 // by rule: nanoseconds of the events that were timed
 }
@@ -122,6 +123,9 @@ func (s *Set) all() []*correlator.Rule {
 	return out
 }
 
+// State says whether a rule of the set is enabled or in the shadow.
+func (s *Set) State(id string) State { return s.tuning.State(id) }
+
 // Spent returns how long rules over single events took, by ID, as estimated of
 // the events that were timed.
 func (s *Set) Spent() map[string]time.Duration {
@@ -173,7 +177,8 @@ func Load(fsys fs.FS, opt Options) (*Set, []*Error) {
 	return set, errorList(append(errs, more...)).sorted()
 }
 
-// ParseFS parses all .yml and .yaml files in a tree, in the order of their names.
+// ParseFS parses all .yml and .yaml files in a tree, in the order of their names,
+// but for tuning files.
 func ParseFS(fsys fs.FS) ([]*Rule, []*Error) {
 	var rules []*Rule
 	var errs errorList
@@ -185,7 +190,7 @@ func ParseFS(fsys fs.FS) ([]*Rule, []*Error) {
 			}
 			return nil
 		}
-		if ext := path.Ext(name); d.IsDir() || ext != ".yml" && ext != ".yaml" {
+		if ext := path.Ext(name); d.IsDir() || ext != ".yml" && ext != ".yaml" || path.Base(name) == TuningFile {
 			return nil
 		}
 		data, err := fs.ReadFile(fsys, name)
@@ -236,6 +241,7 @@ func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 	if opt.Previous != nil {
 		s.adopt(opt.Previous)
 	}
+	s.tuning = opt.Tuning
 	s.clock, s.spent = opt.Clock, make([]atomic.Int64, len(s.rules))
 	s.index = newIndex(s.rules)
 	s.pool.New = func() any { return &matcher{set: s, woken: make([]uint32, len(s.rules))} }

@@ -21,6 +21,9 @@ const (
 	Disabled State = "disabled" // the rule is left out
 )
 
+// TuningFile is the name of the file beside rules that has their tuning.
+const TuningFile = "tuning.yml"
+
 // Tuning is what a site makes of rules that others wrote: which of them are in
 // force, what each of them is not to match, and the values of placeholders.
 type Tuning struct {
