@@ -38,7 +38,8 @@ type batch struct {
 	n           int
 	first, last int64 // time of the first record, and the latest, in milliseconds
 	done        chan struct{}
-	err         error // once done
+	err         error         // once done
+	refused     map[int]error // once done, by number of the record
 }
 
 func newBatch(buf []byte) *batch {
@@ -74,6 +75,29 @@ func (b *batch) add(r *Record) {
 	}
 	b.buf = w
 	b.n++
+}
+
+// part returns a batch of some of the records.
+func (b *batch) part(from, to int) *batch {
+	part := newBatch(nil)
+	part.first, part.last = b.first, b.last
+	rest := b.buf[batchHeader:]
+	for n := range to {
+		size, used := binary.Varint(rest)
+		record := rest[used : used+int(size)]
+		rest = rest[used+int(size):]
+		if n < from {
+			continue
+		}
+		_, time := binary.Varint(record[1:])
+		_, offset := binary.Varint(record[1+time:])
+		head := binary.AppendVarint(record[:1+time:1+time], int64(n-from))
+		tail := record[1+time+offset:]
+		part.buf = binary.AppendVarint(part.buf, int64(len(head)+len(tail)))
+		part.buf = append(append(part.buf, head...), tail...)
+		part.n++
+	}
+	return part
 }
 
 func appendBytes(b, x []byte) []byte {
@@ -166,7 +190,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (c *compressor) compress(records []byte) ([]byte, error) {
 	if c.buf == nil {
-		c.buf = make([]byte, batchHeader, len(records)/2)
+		c.buf = make([]byte, batchHeader, batchHeader+len(records)/2)
 	}
 	switch c.codec {
 	case Snappy:

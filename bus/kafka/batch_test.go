@@ -63,6 +63,37 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// TestPart takes batches apart.
+func TestPart(t *testing.T) {
+	b := newBatch(nil)
+	for n := range 200 {
+		b.add(&Record{Key: []byte("k"), Value: fmt.Append(nil, n), Time: time.UnixMilli(int64(1_700_000_000_000 - 1000*n)), Headers: []Header{{"schema", []byte("1")}}})
+	}
+	for _, c := range []struct{ from, to int }{{0, 100}, {100, 200}, {150, 151}, {0, 200}} {
+		whole, err := (&compressor{codec: None}).seal(b.part(c.from, c.to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rs protocol.RecordSet
+		if _, err := rs.ReadFrom(bytes.NewReader(whole)); err != nil {
+			t.Fatal(err)
+		}
+		for n := c.from; n < c.to; n++ {
+			got, err := rs.Records.ReadRecord()
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, _ := io.ReadAll(got.Value)
+			if string(value) != fmt.Sprint(n) || got.Offset != int64(n-c.from) || got.Time.UnixMilli() != int64(1_700_000_000_000-1000*n) {
+				t.Fatalf("%v: record %d: %s at %d, %s", c, n, value, got.Offset, got.Time)
+			}
+		}
+		if _, err := rs.Records.ReadRecord(); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestPartitions compares with kafka-go, which compares itself with Java.
 func TestPartitions(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

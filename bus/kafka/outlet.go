@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
-
-	kgo "github.com/segmentio/kafka-go"
 
 	"github.com/tocsin/tocsin/bus/spool"
 )
@@ -63,56 +60,88 @@ func (o *Outlet) open(ctx context.Context, route spool.Route) (*Producer, error)
 
 // Send implements spool.Link.
 func (o *Outlet) Send(ctx context.Context, entries []spool.Entry) (func(context.Context) error, error) {
-	var routes [spool.NumRoutes]*sending
+	wait, err := o.send(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		for n := 1; ; n++ {
+			err := wait(ctx)
+			if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+				return err
+			}
+			// Rights are missing, or the like: somebody has to mend that.
+			o.client.cfg.Log(err)
+			if err := backoff(ctx, n); err != nil {
+				return err
+			}
+			if wait, err = o.send(ctx, entries); err != nil {
+				return err
+			}
+		}
+	}, nil
+}
+
+// way is entries that go the same way.
+type way struct {
+	sending *sending
+	entries []*spool.Entry
+}
+
+// send hands entries over once. What it returns waits until all that Kafka takes
+// have arrived, and puts the others aside.
+func (o *Outlet) send(ctx context.Context, entries []spool.Entry) (func(context.Context) error, error) {
+	var ways [spool.NumRoutes]way
 	defer func() {
-		for _, s := range routes {
-			if s != nil {
-				s.end()
+		for _, w := range ways {
+			if w.sending != nil {
+				w.sending.end()
 			}
 		}
 	}()
 	var rec Record
 	for i := range entries {
 		e := &entries[i]
-		s := routes[e.Route]
-		if s == nil {
+		w := &ways[e.Route]
+		if w.sending == nil {
 			p, err := o.open(ctx, e.Route)
 			if err != nil {
 				return nil, err
 			}
-			s = p.sending(ctx)
-			routes[e.Route] = s
+			w.sending = p.sending(ctx)
 		}
 		rec.of(e)
-		if !s.p.Fits(&rec) {
-			if err := o.refuse(e, fmt.Errorf("%w: %d bytes, and a batch has at most %d", ErrTooLarge, len(e.Value), s.p.cfg.BatchBytes)); err != nil {
+		if p := w.sending.p; !p.Fits(&rec) {
+			if err := o.refuse(e, fmt.Errorf("%w: %d bytes, and a batch has at most %d", ErrTooLarge, len(e.Value), p.cfg.BatchBytes)); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err := s.add(&rec); err != nil {
+		if err := w.sending.add(&rec); err != nil {
 			return nil, err
 		}
-	}
-	var receipts []*Receipt
-	for _, s := range routes {
-		if s != nil {
-			receipts = append(receipts, s.receipt())
-		}
+		w.entries = append(w.entries, e)
 	}
 	return func(ctx context.Context) error {
-		var failed error
-		for _, r := range receipts {
-			err := r.Wait(ctx)
-			if ctx.Err() != nil || errors.Is(err, ErrClosed) {
-				return err
+		for _, w := range ways {
+			if w.sending == nil {
+				continue
 			}
-			failed = errors.Join(failed, err)
+			err := w.sending.receipt().Wait(ctx)
+			var refused *Refused
+			if !errors.As(err, &refused) {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			for _, n := range refused.Records {
+				if err := o.refuse(w.entries[n], refused.Why); err != nil {
+					return err
+				}
+			}
 		}
-		if failed == nil {
-			return nil
-		}
-		return o.singly(ctx, entries)
+		return nil
 	}, nil
 }
 
@@ -120,51 +149,6 @@ func (o *Outlet) Send(ctx context.Context, entries []spool.Entry) (func(context.
 func (r *Record) of(e *spool.Entry) {
 	r.Key, r.Value, r.Time = e.Key, e.Value, e.Time
 	r.Headers = append(r.Headers[:0], schemaHeader, Header{HeaderSensor, e.Sensor})
-}
-
-// singly sends entries one by one, because Kafka would not take them together,
-// and puts those aside that it will not take alone.
-func (o *Outlet) singly(ctx context.Context, entries []spool.Entry) error {
-	for i := range entries {
-		e := &entries[i]
-		p, err := o.open(ctx, e.Route)
-		if err != nil {
-			return err
-		}
-		var rec Record
-		rec.of(e)
-		if !p.Fits(&rec) {
-			continue // is aside
-		}
-		for n := 1; ; n++ {
-			err := p.Publish(ctx, []Record{rec})
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil || errors.Is(err, ErrClosed) {
-				return err
-			}
-			if refused(err) {
-				if err := o.refuse(e, err); err != nil {
-					return err
-				}
-				break
-			}
-			// Rights are missing, or the like: somebody has to mend that.
-			o.client.cfg.Log(err)
-			if err := backoff(ctx, n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// refused reports whether it is the message that Kafka does not take.
-func refused(err error) bool {
-	var k kgo.Error
-	return errors.Is(err, ErrTooLarge) ||
-		errors.As(err, &k) && slices.Contains([]kgo.Error{kgo.InvalidRecord, kgo.InvalidTimestamp, kgo.InvalidMessage, kgo.InvalidMessageSize}, k)
 }
 
 func (o *Outlet) refuse(e *spool.Entry, why error) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -100,21 +101,60 @@ func (p *Producer) Close() error {
 
 // Receipt tells whether messages have arrived.
 type Receipt struct {
-	batches []*batch
+	places []place
 }
 
+// place is where a message went.
+type place struct {
+	batch  *batch
+	number int // in the batch
+	record int // of those that were given together
+}
+
+// Refused is an error about messages that Kafka does not take, however often
+// they are sent: they are too large for the topic, or have something else that
+// the brokers do not like. All others have arrived.
+type Refused struct {
+	Records []int // of those that were given together, by number
+	Why     error // for the first of them
+}
+
+// Error implements error.
+func (r *Refused) Error() string {
+	return fmt.Sprintf("kafka refuses %d messages: %v", len(r.Records), r.Why)
+}
+
+// Unwrap implements errors.Unwrap.
+func (r *Refused) Unwrap() error { return r.Why }
+
 // Wait waits until all replicas have the messages. It waits for as long as
-// that takes: the error is ctx's, or of a kind that does not pass.
+// that takes: the error is ctx's, *Refused, or of a kind that does not pass.
 func (r *Receipt) Wait(ctx context.Context) error {
-	for _, b := range r.batches {
-		select {
-		case <-b.done:
-			if b.err != nil {
-				return b.err
+	var last *batch
+	refused := &Refused{}
+	for _, at := range r.places {
+		if at.batch != last {
+			last = at.batch
+			select {
+			case <-last.done:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-		case <-ctx.Done():
-			return ctx.Err()
+			if last.err != nil {
+				return last.err
+			}
 		}
+		if why, ok := last.refused[at.number]; ok {
+			if refused.Why == nil {
+				refused.Why = why
+			}
+			if n := len(refused.Records); n == 0 || refused.Records[n-1] != at.record {
+				refused.Records = append(refused.Records, at.record)
+			}
+		}
+	}
+	if refused.Why != nil {
+		return refused
 	}
 	return nil
 }
@@ -155,15 +195,16 @@ func (p *Producer) Fits(r *Record) bool { return batchHeader+recordSize(r) <= p.
 
 // sending puts messages into batches.
 type sending struct {
-	p       *Producer
-	ctx     context.Context
-	wake    func() bool
-	last    []*batch // by lane, the last that got a message
-	batches []*batch
+	p      *Producer
+	ctx    context.Context
+	wake   func() bool
+	used   []bool // lanes that got messages
+	places []place
+	number int // of the message at hand
 }
 
 func (p *Producer) sending(ctx context.Context) *sending {
-	s := &sending{p: p, ctx: ctx, last: make([]*batch, len(p.lanes))}
+	s := &sending{p: p, ctx: ctx, used: make([]bool, len(p.lanes)), number: -1}
 	s.wake = context.AfterFunc(ctx, func() {
 		for i := range p.lanes {
 			p.lanes[i].mu.Lock()
@@ -175,6 +216,7 @@ func (p *Producer) sending(ctx context.Context) *sending {
 }
 
 func (s *sending) add(r *Record) error {
+	s.number++
 	if !r.All {
 		return s.addTo(partitionOf(r.Key, len(s.p.lanes)), r)
 	}
@@ -202,27 +244,24 @@ func (s *sending) addTo(n int, r *Record) error {
 		return ErrClosed
 	}
 	l.open.add(r)
-	b := l.open
+	s.places = append(s.places, place{l.open, l.open.n - 1, s.number})
 	l.mu.Unlock()
-	if s.last[n] != b {
-		s.last[n] = b
-		s.batches = append(s.batches, b)
-	}
+	s.used[n] = true
 	return nil
 }
 
 // end lets what was added go.
 func (s *sending) end() {
 	s.wake()
-	for i, b := range s.last {
-		if b != nil {
+	for i, used := range s.used {
+		if used {
 			s.p.lanes[i].signal()
 		}
 	}
-	clear(s.last)
+	clear(s.used)
 }
 
-func (s *sending) receipt() *Receipt { return &Receipt{s.batches} }
+func (s *sending) receipt() *Receipt { return &Receipt{s.places} }
 
 func (l *lane) signal() {
 	select {
@@ -257,7 +296,7 @@ func (p *Producer) run(ctx context.Context, partition int) {
 		l.mu.Unlock()
 
 		var again bool
-		again, b.err = p.send(ctx, partition, b, c)
+		again, b.err = p.send(ctx, partition, b, 0, b, c)
 		if again {
 			// A request that was given up may still be read by its connection.
 			c.buf = nil
@@ -271,7 +310,9 @@ func (p *Producer) run(ctx context.Context, partition int) {
 }
 
 // send sends a batch until it has arrived, and says whether it was tried again.
-func (p *Producer) send(ctx context.Context, partition int, b *batch, c *compressor) (again bool, err error) {
+// It may be a part, from a record on, of a batch that Kafka refused: of that,
+// which still are refused is noted.
+func (p *Producer) send(ctx context.Context, partition int, of *batch, from int, b *batch, c *compressor) (again bool, err error) {
 	whole, err := c.seal(b)
 	if err != nil {
 		return false, err
@@ -285,8 +326,20 @@ func (p *Producer) send(ctx context.Context, partition int, b *batch, c *compres
 			return n > 1, nil
 		case ctx.Err() != nil:
 			return true, ErrClosed
-		case errors.Is(err, kgo.MessageSizeTooLarge) || errors.Is(err, kgo.RecordListTooLarge):
-			return true, fmt.Errorf("%w: topic %s, a batch of %d messages: %w", ErrTooLarge, p.cfg.Topic, b.n, err)
+		case refused(err) && b.n > 1:
+			half := b.n / 2
+			for _, part := range [][2]int{{0, half}, {half, b.n}} {
+				if _, err := p.send(ctx, partition, of, from+part[0], b.part(part[0], part[1]), c); err != nil {
+					return true, err
+				}
+			}
+			return true, nil
+		case refused(err):
+			if of.refused == nil {
+				of.refused = map[int]error{}
+			}
+			of.refused[from] = fmt.Errorf("topic %s, a message of %d bytes: %w", p.cfg.Topic, len(b.buf)-batchHeader, err)
+			return true, nil
 		case !passes(err):
 			return true, fmt.Errorf("publish to %s: %w", p.cfg.Topic, p.client.explain(err))
 		}
@@ -296,6 +349,12 @@ func (p *Producer) send(ctx context.Context, partition int, b *batch, c *compres
 			return true, ErrClosed
 		}
 	}
+}
+
+// refused reports whether it is the messages that Kafka does not take.
+func refused(err error) bool {
+	var k kgo.Error
+	return errors.As(err, &k) && slices.Contains([]kgo.Error{kgo.MessageSizeTooLarge, kgo.RecordListTooLarge, kgo.InvalidMessageSize, kgo.InvalidRecord, kgo.InvalidTimestamp}, k)
 }
 
 func (p *Producer) attempt(ctx context.Context, partition int, whole []byte) error {
