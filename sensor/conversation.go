@@ -60,7 +60,7 @@ func ports(tcp, udp []uint16, p *proto.Protocol) ([]uint16, []uint16) {
 }
 
 // begin makes a conversation ready for a flow.
-func (c *conversation) begin(k *knowledge, r *flow.Record) {
+func (c *conversation) begin(k *knowledge, b *stream.Budget, r *flow.Record) {
 	tcp := r.Transport() == packet.ProtoTCP
 	known := &k.udp
 	if tcp {
@@ -80,7 +80,7 @@ func (c *conversation) begin(k *knowledge, r *flow.Record) {
 		}
 	}
 	if known.all == 0 {
-		c.ignore()
+		c.ignore(b)
 	}
 }
 
@@ -92,19 +92,19 @@ func (c *conversation) close(b *stream.Budget) {
 		if old[s].half != nil {
 			old[s].half.Close(b)
 		}
-		old[s].pending.Reset()
-		c.sides[s].half, c.sides[s].pending = old[s].half, old[s].pending
+		old[s].pending.Reset(b)
+		c.sides[s].half = old[s].half
 	}
 }
 
 // ignore stops looking at content.
-func (c *conversation) ignore() {
+func (c *conversation) ignore(b *stream.Budget) {
 	c.phase, c.parser = ignoring, nil
 	for s := range c.sides {
 		if c.sides[s].half != nil {
 			c.sides[s].half.Discard = true
 		}
-		c.sides[s].pending = stream.Pending{}
+		c.sides[s].pending.Reset(b)
 	}
 }
 
@@ -171,13 +171,13 @@ func (sh *shard) deliver(c *conversation, r *flow.Record, side int, now time.Tim
 			if piece.Gap > 0 {
 				// What began before the gap cannot be told any more.
 				s.skipped += s.pending.Len() + piece.Gap
-				s.pending.Reset()
+				s.pending.Reset(&sh.budget)
 			} else {
 				sh.probe(c, r, side, piece.Data, now)
 			}
 		case parsing:
 			if piece.Gap > 0 {
-				s.pending.Reset()
+				s.pending.Reset(&sh.budget)
 				sh.gap(c, r.Dir(side), piece.Gap)
 			} else {
 				sh.parse(c, r, side, piece.Data, now)
@@ -197,17 +197,17 @@ func (sh *shard) probe(c *conversation, r *flow.Record, side int, data []byte, n
 	found := sh.recognise(c, r, side, b[:min(len(b), proto.MaxProbe)])
 	if found < 0 {
 		if s.maybe != 0 && len(b) < proto.MaxProbe {
-			s.pending.Keep(b)
+			s.pending.Keep(&sh.budget, b)
 			return
 		}
 		s.entropy = entropy(b)
 		if c.sides[side^1].maybe == 0 {
-			c.ignore()
+			c.ignore(&sh.budget)
 			return
 		}
 		s.maybe = 0
 		s.skipped += len(b)
-		s.pending.Reset()
+		s.pending.Reset(&sh.budget)
 		return
 	}
 	sh.begin(c, found)
@@ -218,7 +218,7 @@ func (sh *shard) probe(c *conversation, r *flow.Record, side int, data []byte, n
 			sh.gap(c, r.Dir(n), o.skipped)
 		}
 		if n == side {
-			s.pending.Reset()
+			s.pending.Reset(&sh.budget)
 			if c.phase == parsing {
 				sh.parse(c, r, n, b, now)
 			}
@@ -282,9 +282,9 @@ func (sh *shard) parse(c *conversation, r *flow.Record, side int, data []byte, n
 		return
 	}
 	if n == len(b) {
-		s.pending.Reset()
+		s.pending.Reset(&sh.budget)
 	} else if n > 0 || s.pending.Len() != len(b) {
-		s.pending.Keep(b[n:])
+		s.pending.Keep(&sh.budget, b[n:])
 	}
 }
 
@@ -292,7 +292,7 @@ func (sh *shard) parse(c *conversation, r *flow.Record, side int, data []byte, n
 func (sh *shard) fail(c *conversation, r *flow.Record, cause string) {
 	sh.w.parserError(c.protocol, cause)
 	sh.w.account(r.Iface())[countParserErrors]++
-	c.ignore()
+	c.ignore(&sh.budget)
 }
 
 // udp takes a datagram into its conversation.
@@ -375,7 +375,7 @@ func (sh *shard) call(c *conversation, dir proto.Dir, b []byte, now time.Time) (
 	switch err {
 	case nil:
 	case proto.Done:
-		c.ignore()
+		c.ignore(&sh.budget)
 	default:
 		cause = err.Error()
 	}

@@ -154,7 +154,7 @@ func (sh *shard) converse(r *flow.Record) *conversation {
 	} else {
 		c = new(conversation)
 	}
-	c.begin(sh.w.knows, r)
+	c.begin(sh.w.knows, &sh.budget, r)
 	sh.talks[r.Slot] = c
 	sh.talking++
 	return c

@@ -63,8 +63,9 @@ type Budget struct {
 	PerHalf int // bytes that one direction may keep
 	Total   int // bytes that all directions may keep
 
-	used int
-	free [][]byte // buffers of bufferSize
+	used  int
+	free  [][]byte // buffers of bufferSize
+	spare [][]byte // of any size, for what is pending
 }
 
 // Buffers of one size are used again; larger segments get their own.
@@ -447,16 +448,24 @@ func (h *Half) Close(b *Budget) {
 	*h = Half{blocks: h.blocks[:0]}
 }
 
-// Pending keeps what a parser has not consumed of one direction.
+// Pending keeps what a parser has not consumed of one direction. Its memory is
+// of the Budget, which gives it to whoever needs some next: at any time few
+// directions of many are in the middle of a message.
 type Pending struct {
 	buf []byte
 }
+
+// Of the buffers for what is pending, which are used again.
+const (
+	maxSpare     = 16
+	maxSpareSize = 32 << 10
+)
 
 // Len is how many bytes wait.
 func (p *Pending) Len() int { return len(p.buf) }
 
 // Join returns what waits followed by data. The result is valid until the
-// next call of a method.
+// next call of a method of any Pending of the same Budget.
 func (p *Pending) Join(data []byte) []byte {
 	if len(p.buf) == 0 {
 		return data
@@ -466,7 +475,17 @@ func (p *Pending) Join(data []byte) []byte {
 }
 
 // Keep remembers rest, a tail of what Join returned, for the next Join.
-func (p *Pending) Keep(rest []byte) { p.buf = append(p.buf[:0], rest...) }
+func (p *Pending) Keep(b *Budget, rest []byte) {
+	if n := len(b.spare); p.buf == nil && n > 0 {
+		p.buf, b.spare = b.spare[n-1], b.spare[:n-1]
+	}
+	p.buf = append(p.buf[:0], rest...)
+}
 
 // Reset forgets what waits.
-func (p *Pending) Reset() { p.buf = p.buf[:0] }
+func (p *Pending) Reset(b *Budget) {
+	if p.buf != nil && cap(p.buf) <= maxSpareSize && len(b.spare) < maxSpare {
+		b.spare = append(b.spare, p.buf[:0])
+	}
+	p.buf = nil
+}

@@ -373,21 +373,34 @@ func TestInOrderDoesNotAllocate(t *testing.T) {
 
 func TestPending(t *testing.T) {
 	var p Pending
+	b := &Budget{}
 	if got := p.Join([]byte("abc")); string(got) != "abc" {
 		t.Errorf("%q", got)
 	}
-	p.Keep([]byte("bc"))
+	p.Keep(b, []byte("bc"))
 	got := p.Join([]byte("def"))
 	if string(got) != "bcdef" {
 		t.Errorf("%q", got)
 	}
-	p.Keep(got[4:])
+	p.Keep(b, got[4:])
 	if got := p.Join([]byte("g")); string(got) != "fg" {
 		t.Errorf("%q", got)
 	}
-	p.Reset()
+	p.Reset(b)
 	if p.Len() != 0 {
 		t.Error("not empty")
+	}
+	var other Pending
+	if allocs := testing.AllocsPerRun(10, func() {
+		other.Keep(b, []byte("hi"))
+		p.Keep(b, []byte("jk"))
+		if string(other.Join([]byte("!"))) != "hi!" || string(p.Join(nil)) != "jk" {
+			t.Error("mixed up")
+		}
+		p.Reset(b)
+		other.Reset(b)
+	}); allocs > 0 {
+		t.Errorf("%v allocations", allocs)
 	}
 }
 
