@@ -146,7 +146,9 @@ func (a *arps) emit(s *arpState, now int64) {
 	h.Time(s.last)
 	h.Uint(s.ordinal)
 	e.ID = h.ID(e.Time)
-	w.emit(&e, k.iface)
+	made := w.blank()
+	*made = e
+	w.emit(made, k.iface)
 	a.again(s, now)
 }
 

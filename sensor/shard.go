@@ -192,16 +192,15 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 		}
 		return
 	}
-	f := r.Flow()
-	f.EndReason = why.String()
-	e := event.Event{Time: f.End, Kind: event.KindFlow, Flow: f}
-	e.Flow.Service = sh.service(r)
+	e := w.blank()
+	e.Kind, e.Flow = event.KindFlow, r.Flow()
+	e.Time, e.Flow.EndReason, e.Flow.Service = e.Flow.End, why.String(), sh.service(r)
 	sh.fields = sh.tunnelFields(c, r, sh.flowFields(c, r, sh.fields[:0]))
 	if len(sh.fields) > 0 {
 		e.Fields = sh.fields
 	}
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
-	sh.publish(&e, r, uint64(r.Reports))
+	sh.publish(e, r, uint64(r.Reports))
 	w.relieve()
 	if why != flow.Active && c != nil {
 		sh.forget(c, r)
@@ -307,9 +306,10 @@ func (sh *shard) transaction(at time.Time, fields []event.Field) {
 		sh.w.tally.protocols[c.protocol]++
 		return
 	}
-	e := event.Event{Time: at.UTC(), Kind: sh.w.cfg.Protocols[c.protocol].Name, Flow: r.Tuple(), Fields: sh.tunnelFields(c, r, fields)}
+	e := sh.w.blank()
+	e.Time, e.Kind, e.Flow, e.Fields = at.UTC(), sh.w.cfg.Protocols[c.protocol].Name, r.Tuple(), sh.tunnelFields(c, r, fields)
 	e.Flow.Service = c.service
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
-	sh.publish(&e, r, c.transactions)
+	sh.publish(e, r, c.transactions)
 	c.transactions++
 }

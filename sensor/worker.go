@@ -439,8 +439,20 @@ func (w *worker) lostFragments(end bool) uint64 {
 	return n
 }
 
-// emit adds an event to the batch. Its fields are borrowed; what they refer to
-// is in the batch's arena, or does not change.
+// blank adds an event to the batch, to be filled in and given to emit before
+// anything else is made.
+func (w *worker) blank() *event.Event {
+	b := w.made
+	if n := len(b.events); n < cap(b.events) {
+		b.events = b.events[:n+1] // which reset has cleared
+	} else {
+		b.events = append(b.events, event.Event{})
+	}
+	return &b.events[len(b.events)-1]
+}
+
+// emit completes the event that blank has added. Its fields are borrowed; what
+// they refer to is in the batch's arena, or does not change.
 func (w *worker) emit(e *event.Event, iface int) {
 	b := w.made
 	if n := len(e.Fields); n > 0 {
@@ -448,7 +460,6 @@ func (w *worker) emit(e *event.Event, iface int) {
 		b.fields = append(b.fields, e.Fields...)
 		e.Fields = b.fields[at : at+n : at+n]
 	}
-	b.events = append(b.events, *e)
 	b.orders = append(b.orders, w.order)
 	w.account(iface)[countEvents]++
 }
