@@ -95,12 +95,10 @@ func ForgetIndices(t testing.TB, url, prefix string) {
 
 // ElasticsearchConfig says what is special about a server.
 type ElasticsearchConfig struct {
-	// Secured serves TLS only, and asks for a user: elastic, who may do all,
-	// or one of Users.
+	// Secured serves TLS only, and asks for a user: elastic, who may do all, or
+	// writer or reader, whose password is ElasticPassword too. They have the
+	// privileges that docs/OPERATIONS.md asks for, with indices "tocsin-*".
 	Secured bool
-	// Users are names and passwords of users that may use indices and
-	// templates whose names begin with "tocsin".
-	Users map[string]string
 	// Settings are added to the server's, or take their place.
 	Settings map[string]string
 	// Java are added to the options of the Java machine, and win over those
@@ -108,7 +106,7 @@ type ElasticsearchConfig struct {
 	Java []string
 }
 
-// ElasticPassword is the password of the user elastic of a secured server.
+// ElasticPassword is the password of the users of a secured server.
 const ElasticPassword = "elastic-secret"
 
 // Elasticsearch is one node, which is a cluster. It listens on loopback.
@@ -224,11 +222,15 @@ func (e *Elasticsearch) configure(cfg ElasticsearchConfig) error {
 		}
 	}
 	if cfg.Secured {
-		if err := os.WriteFile(filepath.Join(e.config(), "roles.yml"), []byte(`tocsin:
+		if err := os.WriteFile(filepath.Join(e.config(), "roles.yml"), []byte(`writer:
   cluster: [monitor, manage_index_templates]
   indices:
     - names: ["tocsin-*"]
-      privileges: [all]
+      privileges: [auto_configure, create_index, index, read, view_index_metadata, maintenance]
+reader:
+  indices:
+    - names: ["tocsin-*"]
+      privileges: [read, view_index_metadata]
 `), 0o644); err != nil {
 			return err
 		}
@@ -245,8 +247,8 @@ func (e *Elasticsearch) configure(cfg ElasticsearchConfig) error {
 	if err := e.tool("elasticsearch-keystore", ElasticPassword, "add", "-x", "bootstrap.password"); err != nil {
 		return err
 	}
-	for name, password := range cfg.Users {
-		if err := e.tool("elasticsearch-users", "", "useradd", name, "-p", password, "-r", "tocsin"); err != nil {
+	for _, name := range []string{"writer", "reader"} {
+		if err := e.tool("elasticsearch-users", "", "useradd", name, "-p", ElasticPassword, "-r", name); err != nil {
 			return err
 		}
 	}

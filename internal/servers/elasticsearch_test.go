@@ -13,7 +13,7 @@ import (
 )
 
 func TestElasticsearchComesBack(t *testing.T) {
-	e := servers.NewElasticsearch(t, servers.ElasticsearchConfig{Secured: true, Users: map[string]string{"alice": "wonder-land"}})
+	e := servers.NewElasticsearch(t, servers.ElasticsearchConfig{Secured: true})
 	pem, err := os.ReadFile(e.CA)
 	if err != nil {
 		t.Fatal(err)
@@ -40,9 +40,9 @@ func TestElasticsearchComesBack(t *testing.T) {
 		status               int
 	}{
 		{"elastic", servers.ElasticPassword, "/tocsin-x/_doc/1", 201},
-		{"alice", "wonder-land", "/tocsin-x/_doc/2", 201},
-		{"alice", "wonder-land", "/other/_doc/1", 403},
-		{"alice", "wrong", "/tocsin-x/_doc/3", 401},
+		{"writer", servers.ElasticPassword, "/tocsin-x/_doc/2", 201},
+		{"writer", servers.ElasticPassword, "/other/_doc/1", 403},
+		{"writer", "wrong", "/tocsin-x/_doc/3", 401},
 	} {
 		if got := put(c.user, c.password, c.path); got != c.status {
 			t.Errorf("%s puts %s: status %d, want %d", c.user, c.path, got, c.status)
@@ -63,7 +63,7 @@ func TestElasticsearchComesBack(t *testing.T) {
 	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := put("alice", "wonder-land", "/tocsin-x/_doc/2"); got != 200 {
+	if got := put("writer", servers.ElasticPassword, "/tocsin-x/_doc/2"); got != 200 {
 		t.Errorf("after the restart: status %d, want 200: what was put is gone", got)
 	}
 }

@@ -2,6 +2,7 @@ package elastic_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,20 +23,23 @@ import (
 // Both take turns, into indices of the same template. The ratio is that of the
 // medians.
 func BenchmarkIndexing(b *testing.B) {
-	const rounds, perRound = 5, 30_000
+	const rounds, perRound = 3, 12_000
+	b.Logf("rounds of %d flows, 1 shard, the log synced for each request", perRound)
 	server := servers.ElasticsearchURL(b)
 	prefix := "bench" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	for _, size := range []int{500, 5000} {
+	for _, size := range []int{500, 2000, 5000} {
 		b.Run(fmt.Sprintf("put=%d", size), func(b *testing.B) {
 			for b.Loop() {
 				ours, bare := make([]float64, rounds), make([]float64, rounds)
 				var peak uint64
+				var disk float64
 				for i := range rounds + 1 { // the first warms the server up
 					name := fmt.Sprintf("%s-%d-%d", prefix, size, i)
 					g := storetest.NewGenerator(uint64(size + i))
 					g.FlowsOnly = true
 					events := g.Events(perRound)
-					rate, heap := putAll(b, server, name+"a", events, size)
+					rate, heap, bytes := putAll(b, server, name+"a", events, size)
+					disk = bytes / perRound
 					other := sendAll(b, server, name+"b", events)
 					peak = max(peak, heap)
 					if i > 0 {
@@ -48,14 +52,15 @@ func BenchmarkIndexing(b *testing.B) {
 				b.ReportMetric(bare[rounds/2], "bare/s")
 				b.ReportMetric(ours[rounds/2]/bare[rounds/2], "ratio")
 				b.ReportMetric(float64(peak)/(1<<20), "MB")
+				b.ReportMetric(disk, "disk-B/event")
 			}
 		})
 	}
 }
 
-// putAll puts events as a correlator does and returns how many a second, and
-// how much memory that took beyond them.
-func putAll(b *testing.B, server, prefix string, events []event.Event, size int) (float64, uint64) {
+// putAll puts events as a correlator does and returns how many a second, how
+// much memory that took beyond them, and how much disk.
+func putAll(b *testing.B, server, prefix string, events []event.Event, size int) (rate float64, heap uint64, disk float64) {
 	s := opened(b, server, prefix, nil)
 	runtime.GC()
 	var before, after runtime.MemStats
@@ -70,8 +75,35 @@ func putAll(b *testing.B, server, prefix string, events []event.Event, size int)
 	}
 	took := time.Since(began)
 	runtime.ReadMemStats(&after)
+	disk = onDisk(b, server, prefix)
 	servers.ForgetIndices(b, server, prefix)
-	return float64(len(events)) / took.Seconds(), after.HeapSys - min(before.HeapSys, after.HeapSys)
+	return float64(len(events)) / took.Seconds(), after.HeapSys - min(before.HeapSys, after.HeapSys), disk
+}
+
+// onDisk is how many bytes the indices of a prefix take, merged.
+func onDisk(b *testing.B, server, prefix string) float64 {
+	resp, err := http.Post(server+"/"+prefix+"-events-*/_forcemerge?max_num_segments=1&flush=true", "application/json", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp, err = http.Get(server + "/" + prefix + "-events-*/_stats/store"); err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var stats struct {
+		All struct {
+			Primaries struct {
+				Store struct {
+					Size float64 `json:"size_in_bytes"`
+				}
+			}
+		} `json:"_all"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil {
+		b.Fatal(err)
+	}
+	return stats.All.Primaries.Store.Size
 }
 
 // sendAll sends the documents of events in requests that are as large as they

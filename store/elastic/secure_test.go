@@ -22,7 +22,7 @@ import (
 
 // TestSecured uses a server with TLS and users as the operator would.
 func TestSecured(t *testing.T) {
-	server := servers.NewElasticsearch(t, servers.ElasticsearchConfig{Secured: true, Users: map[string]string{"tocsin": "hush-hush"}})
+	server := servers.NewElasticsearch(t, servers.ElasticsearchConfig{Secured: true})
 	ca, err := os.ReadFile(server.CA)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestSecured(t *testing.T) {
 	good := func(change func(*elastic.Config)) elastic.Config {
 		cfg := elastic.DefaultConfig()
 		cfg.Addresses, cfg.Schema = []string{server.URL}, storetest.Schema()
-		cfg.Username, cfg.Password, cfg.CACert = "tocsin", "hush-hush", ca
+		cfg.Username, cfg.Password, cfg.CACert = "writer", servers.ElasticPassword, ca
 		cfg.Patience = time.Second
 		change(&cfg)
 		return cfg
@@ -41,7 +41,7 @@ func TestSecured(t *testing.T) {
 		"authority":   func(*elastic.Config) {},
 		"fingerprint": func(c *elastic.Config) { c.CACert, c.Fingerprint = nil, hex.EncodeToString(sum[:]) },
 		"user in the URL": func(c *elastic.Config) {
-			c.Username, c.Addresses[0] = "", strings.Replace(server.URL, "//", "//tocsin:hush-hush@", 1)
+			c.Username, c.Addresses[0] = "", strings.Replace(server.URL, "//", "//writer:"+servers.ElasticPassword+"@", 1)
 		},
 	} {
 		s, err := elastic.Open(t.Context(), good(change))
@@ -63,21 +63,37 @@ func TestSecured(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	reader, err := elastic.Open(t.Context(), good(func(c *elastic.Config) { c.Username = "reader" }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	n := 0
+	for _, err := range reader.Search(t.Context(), store.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if _, err := reader.Get(t.Context(), storetest.NewGenerator(31).Events(1)[0].ID); n != 50 || err != nil {
+		t.Errorf("a reader finds %d events, and %v", n, err)
+	}
 	for name, c := range map[string]struct {
 		change func(*elastic.Config)
 		says   string
 	}{
-		"wrong password":    {func(c *elastic.Config) { c.Password = "hush-hush-hush" }, "check the user, password or API key"},
+		"wrong password":    {func(c *elastic.Config) { c.Password = servers.ElasticPassword + "-hush" }, "check the user, password or API key"},
 		"unknown authority": {func(c *elastic.Config) { c.CACert = nil }, "certificate signed by unknown authority"},
 		"wrong fingerprint": {func(c *elastic.Config) { c.CACert, c.Fingerprint = nil, strings.Repeat("00", 32) }, "fingerprint"},
 		"plain text":        {func(c *elastic.Config) { c.Addresses[0] = strings.Replace(server.URL, "https", "http", 1) }, ""},
+		"reader":            {func(c *elastic.Config) { c.Username = "reader" }, "check the user, password or API key and its privileges"},
 		"prefix of others":  {func(c *elastic.Config) { c.Prefix = "other" }, "check the user, password or API key and its privileges"},
 	} {
 		s, err := elastic.Open(t.Context(), good(c.change))
 		if err == nil {
 			err = s.Put(t.Context(), storetest.NewGenerator(32).Events(1), nil)
 		}
-		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hush") {
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), servers.ElasticPassword) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -157,7 +157,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	}
 	for i, t := range Templates(s.cfg.Prefix, s.cfg.Schema, s.cfg.Shards) {
 		if lifecycle && kept[i] > 0 {
-			if err := s.ask(ctx, http.MethodPut, "/_ilm/policy/"+t.Name, nil, policy(kept[i]), nil); err != nil {
+			if err := s.installPolicy(ctx, t.Name, kept[i]); err != nil {
 				return s.wrap("lifecycle policy "+t.Name, err)
 			}
 			t.Settings["lifecycle.name"] = t.Name
@@ -187,6 +187,16 @@ func (s *Store) hasLifecycle(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return false, err
+}
+
+// installPolicy puts a policy if there is none of its name: the one that is
+// there may be what the operator wants.
+func (s *Store) installPolicy(ctx context.Context, name string, kept time.Duration) error {
+	err := s.ask(ctx, http.MethodGet, "/_ilm/policy/"+name, nil, nil, nil)
+	if !isStatus(err, http.StatusNotFound) {
+		return err
+	}
+	return s.ask(ctx, http.MethodPut, "/_ilm/policy/"+name, nil, policy(kept), nil)
 }
 
 // policy is a lifecycle policy that deletes an index some time after it was

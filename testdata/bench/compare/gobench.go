@@ -92,6 +92,15 @@ func (b *bench) goBenchmarks() error {
 				atMost(of+"histogram of a day", "", get("BenchmarkStore/Histogram24h", "ns/op")/1e6, 100, " ms"),
 			}
 		}},
+		{"./store/elastic", "^BenchmarkIndexing$", []string{"-timeout", "1h"}, func(get func(string, string) float64) []row {
+			var rows []row
+			for _, size := range []int{2000, 5000} {
+				name := fmt.Sprintf("BenchmarkIndexing/put=%d", size)
+				rows = append(rows, row{what: fmt.Sprintf("Elasticsearch: %d events a Put", size), measured: fmt.Sprintf("%.0f events/s", get(name, "events/s")),
+					peer: fmt.Sprintf("bare bulk load %.0f documents/s", get(name, "bare/s")), ratio: get(name, "ratio"), goal: 0.9, unit: "x"})
+			}
+			return rows
+		}},
 	} {
 		rs, err := b.goBench(m.pkg, m.pattern, m.args...)
 		if err != nil {
