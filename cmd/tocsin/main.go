@@ -120,7 +120,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(),
-		newRules(), newIntel(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
+		newRules(), newIntel(), newPolicy(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)
 	root.AddCommand(announced()...)
 	return root
@@ -146,7 +146,6 @@ func announced() []*cobra.Command {
 	var cs []*cobra.Command
 	for _, c := range []struct{ use, short, why string }{
 		{"verify", "Check an exported package", "it comes with the signed package; tocsin trace exports single formats"},
-		{"policy", "Learn and check who may do what to which industrial object", "it comes with the policy engine; rules under rules/ot tell of unexpected writes"},
 	} {
 		cs = append(cs, &cobra.Command{
 			Use: c.use, Short: c.short + " (not yet)", Hidden: true, DisableFlagParsing: true,

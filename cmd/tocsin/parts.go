@@ -17,6 +17,7 @@ import (
 	behaviours "github.com/tocsin/tocsin/correlator/behaviour/all"
 	"github.com/tocsin/tocsin/correlator/enrich"
 	"github.com/tocsin/tocsin/correlator/intel/feed"
+	"github.com/tocsin/tocsin/correlator/policy"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/acceptance"
@@ -158,9 +159,9 @@ func replay(ctx context.Context, s *sensor.Sensor) error {
 
 // detecting are the flags of commands that make alerts.
 type detecting struct {
-	rules         ruleset
-	intel         *[]string
-	feeds, assets *string
+	rules                 ruleset
+	intel                 *[]string
+	feeds, assets, policy *string
 }
 
 func detectingFlags(cmd *cobra.Command) detecting {
@@ -168,8 +169,21 @@ func detectingFlags(cmd *cobra.Command) detecting {
 		rules:  rulesetFlags(cmd),
 		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
 		feeds:  feedsFlag(cmd),
-		assets: cmd.Flags().String("assets", "", "asset `FILE`: zones and assets of the network, YAML"),
+		assets: assetsFlag(cmd),
+		policy: cmd.Flags().String("policy", "", "policy `FILE`: who may do what to which industrial device, YAML; see tocsin policy learn"),
 	}
+}
+
+func assetsFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("assets", "", "asset `FILE`: zones and assets of the network, YAML")
+}
+
+// loadAssets reads the file of assets, if one is given.
+func loadAssets(path string) (*enrich.Assets, error) {
+	if path == "" {
+		return &enrich.Assets{}, nil
+	}
+	return enrich.Load(path)
 }
 
 // correlator makes a correlator of what config puts together.
@@ -195,11 +209,9 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	if err != nil {
 		return cfg, nil, err
 	}
-	assets := &enrich.Assets{}
-	if *d.assets != "" {
-		if assets, err = enrich.Load(*d.assets); err != nil {
-			return cfg, nil, err
-		}
+	assets, err := loadAssets(*d.assets)
+	if err != nil {
+		return cfg, nil, err
 	}
 	lists, err := loadReputation(*d.intel, *d.feeds, errs)
 	if err != nil {
@@ -207,6 +219,13 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	}
 	cfg.Enrichers = []correlator.Enricher{assets.Enricher()}
 	cfg.Detectors = slices.Concat(behaviours.Detectors(), []correlator.Detector{set.Detector()}, lists.detectors())
+	if *d.policy != "" {
+		p, err := policy.Load(*d.policy)
+		if err != nil {
+			return cfg, nil, err
+		}
+		cfg.Detectors = append(cfg.Detectors, p.Detectors()...)
+	}
 	d.rules.now.detectors = cfg.Detectors
 	d.rules.now.set.Store(set)
 	return cfg, lists, nil

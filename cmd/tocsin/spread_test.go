@@ -40,8 +40,8 @@ func configOf(t *testing.T, name string) correlator.Config {
 		lists = append(lists, list)
 	}
 	var errs bytes.Buffer
-	feeds := ""
-	cfg, _, err := detecting{rules: ruleset{paths: &none, lists: &none, shipped: true, now: new(inForce)}, intel: &lists, feeds: &feeds, assets: &assets}.config(&errs)
+	no := ""
+	cfg, _, err := detecting{rules: ruleset{paths: &none, lists: &none, shipped: true, now: new(inForce)}, intel: &lists, feeds: &no, assets: &assets, policy: &no}.config(&errs)
 	if err != nil {
 		t.Fatal(err, errs.String())
 	}

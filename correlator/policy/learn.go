@@ -21,10 +21,8 @@ const maxSeen = 200_000
 // Learner proposes a policy that allows what it was shown, in few lines. It
 // proposes once, of all that it saw: nobody is asked a thousand times.
 type Learner struct {
-	// Name names an address, as an inventory of assets does; empty: it has no name.
-	Name func(netip.Addr) string
-
 	seen        map[deed]*habit
+	assets      map[netip.Addr]string // names that enrichment gave them
 	acts, extra int
 	first, last time.Time
 }
@@ -71,14 +69,18 @@ func (l *Learner) Add(e *event.Event) {
 		if l.seen == nil {
 			l.seen = map[deed]*habit{}
 		}
+		k.protocol, k.operation = strings.Clone(k.protocol), strings.Clone(k.operation) // the event is borrowed
 		h = &habit{first: a.at, last: a.at, objects: map[string][]Objects{}}
 		l.seen[k] = h
 	}
+	l.name(a.src, e, sourceName)
+	l.name(a.dst, e, destinationName)
 	h.count++
 	h.longest = max(h.longest, a.at.Sub(h.last))
 	h.last = a.at
 	for _, o := range a.objects {
 		objects, values := object(o)
+		objects.Type = strings.Clone(objects.Type)
 		h.objects[objects.Type] = insert(h.objects[objects.Type], objects)
 		if !changes(a.operation) {
 			continue
@@ -94,6 +96,22 @@ func (l *Learner) Add(e *event.Event) {
 			}
 		}
 	}
+}
+
+var (
+	sourceName      = event.Resolve("tocsin.source.name")
+	destinationName = event.Resolve("tocsin.destination.name")
+)
+
+func (l *Learner) name(a netip.Addr, e *event.Event, ref event.Ref) {
+	v, ok := e.Lookup(ref)
+	if !ok || l.assets[a] == v.Str() {
+		return
+	}
+	if l.assets == nil {
+		l.assets = map[netip.Addr]string{}
+	}
+	l.assets[a] = strings.Clone(v.Str())
 }
 
 // insert adds objects to a sorted list of those of a type, joined where they
@@ -136,6 +154,9 @@ type line struct {
 	count     int
 	last      time.Time
 }
+
+// Acts is how many industrial events were learned from.
+func (l *Learner) Acts() int { return l.acts }
 
 // Propose writes a policy that allows what was seen, and nothing else. The text
 // is the same for the same events.
@@ -254,10 +275,8 @@ var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 func (l *Learner) names() naming {
 	n := naming{map[netip.Addr]string{}, map[machine]string{}}
 	name := func(prefix string, a netip.Addr) string {
-		if l.Name != nil {
-			if s := notName.ReplaceAllString(l.Name(a), "-"); s != "" {
-				return s
-			}
+		if s := notName.ReplaceAllString(l.assets[a], "-"); s != "" {
+			return s
 		}
 		return prefix + notName.ReplaceAllString(a.String(), "-")
 	}
