@@ -43,8 +43,10 @@ type worker struct {
 	refused  uint64           // fragments that the decoder dropped at once, in all shards
 	givenUp  uint64           // fragments given up later, at the last close
 	ledgers  uint64           // minutes closed
-	closed   account          // of all taps, in the closed minutes
-	bytes    uint64           // of packets on the wire, in the worker's shards
+	closed   []account        // by tap, in the closed minutes
+	bytes    []uint64         // by tap, of packets on the wire, in the worker's shards
+	kinds    []kindCount      // of events made
+	failed   []uint64         // flows whose parser gave up, by protocol
 	tell     func(*reading)   // once a second; see Sensor.Now
 	reports  uint64           // told
 	top      []Followed       // in the last
@@ -107,6 +109,7 @@ func newWorker(cfg *Config, number int, src capture.Source) *worker {
 		stop:   make(chan struct{}),
 		hasher: event.NewHasher(),
 		errors: make([]map[string]uint64, len(cfg.Protocols)),
+		failed: make([]uint64, len(cfg.Protocols)),
 		tally:  tally{protocols: make([]uint64, len(cfg.Protocols))},
 	}
 	w.batch, _ = src.(capture.BatchSource)
@@ -309,7 +312,7 @@ func (w *worker) handle(raw *capture.Packet) {
 func (w *worker) seen(raw *capture.Packet) *account {
 	a := w.account(raw.Iface)
 	a[countSeen]++
-	w.bytes += uint64(raw.Length)
+	w.bytes[raw.Iface] += uint64(raw.Length)
 	if raw.Length > len(raw.Data) {
 		a[countCut]++
 	}
@@ -375,6 +378,8 @@ func (w *worker) learn() {
 	for _, i := range w.src.Interfaces()[len(w.taps):] {
 		w.taps = append(w.taps, tap{i.Sensor, i.Name})
 		w.accounts = append(w.accounts, account{})
+		w.closed = append(w.closed, account{})
+		w.bytes = append(w.bytes, 0)
 	}
 }
 
@@ -418,7 +423,7 @@ func (w *worker) closeAccounts(end bool) {
 			m.state = w.lost.State
 		}
 		w.made.minutes = append(w.made.minutes, m)
-		w.closed.add(&w.accounts[i])
+		w.closed[i].add(&w.accounts[i])
 		w.accounts[i] = account{}
 	}
 	w.ledgers++
@@ -462,6 +467,18 @@ func (w *worker) emit(e *event.Event, iface int) {
 	}
 	b.orders = append(b.orders, w.order)
 	w.account(iface)[countEvents]++
+	w.countKind(e.Kind)
+}
+
+// countKind counts an event. Kinds are so few that looking at each is quickest.
+func (w *worker) countKind(k event.Kind) {
+	for i := range w.kinds {
+		if w.kinds[i].kind == k {
+			w.kinds[i].n++
+			return
+		}
+	}
+	w.kinds = append(w.kinds, kindCount{k, 1})
 }
 
 // relieve lets the batch go in the middle of very many flows that end at once;
@@ -516,4 +533,5 @@ func (w *worker) parserError(protocol int, cause string) {
 		cause = "other"
 	}
 	m[cause]++
+	w.failed[protocol]++
 }

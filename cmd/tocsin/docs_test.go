@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tocsin/tocsin/internal/golden"
+	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
 )
@@ -19,7 +20,7 @@ import (
 // make generate writes them.
 func TestDocs(t *testing.T) {
 	for name, text := range map[string]func() (string, error){
-		"FIELDS.md": fieldsDoc, "CONFIGURATION.md": configurationDoc, "PROTOCOLS.md": protocolsDoc,
+		"FIELDS.md": fieldsDoc, "CONFIGURATION.md": configurationDoc, "PROTOCOLS.md": protocolsDoc, "METRICS.md": metricsDoc,
 	} {
 		got, err := text()
 		if err != nil {
@@ -47,6 +48,29 @@ hold a list. Made from the code by ` + "`make generate`" + `.
 `)
 	for _, f := range s.Fields() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, f.Class, cell(f.Help))
+	}
+	return b.String(), nil
+}
+
+func metricsDoc() (string, error) {
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+What a process tells Prometheus when it is started with ` + "`--metrics 127.0.0.1:9200`" + `,
+under ` + "`/metrics`" + `. Counters begin with the process. Those of taps are the counts of
+the ledger, the minute that is not over included, so that after any time
+
+    tocsin_tap_packets_seen_total = tocsin_tap_packets_decoded_total
+        + tocsin_tap_packets_filtered_total + sum(tocsin_tap_packets_dropped_total)
+
+Beside these there are Prometheus' own of Go (` + "`go_…`" + `) and of processes
+(` + "`process_…`" + `: CPU, memory, files, age). Made from the code by ` + "`make generate`" + `.
+
+| metric | kind | labels | meaning |
+|---|---|---|---|
+`)
+	for _, m := range metrics.Documented() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Kind, strings.Join(m.Labels, ", "), cell(m.Help))
 	}
 	return b.String(), nil
 }

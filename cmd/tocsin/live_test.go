@@ -14,6 +14,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,7 +56,7 @@ func TestRunLive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command(self, "run", "-i", "border=there", "--capture", how, "--workers", "3", "--data", data, "--listen", "127.0.0.1:0")
+			cmd := exec.Command(self, "run", "-i", "border=there", "--capture", how, "--workers", "3", "--data", data, "--listen", "127.0.0.1:0", "--metrics", ":0")
 			cmd.Args[0] = "tocsin"
 			var complaints strings.Builder
 			cmd.Stderr = &complaints
@@ -70,6 +71,11 @@ func TestRunLive(t *testing.T) {
 			lines := bufio.NewReader(out)
 			if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "console at ") {
 				t.Fatalf("%q, %v; %s", line, err, complaints.String())
+			}
+			line, err := lines.ReadString('\n')
+			address, told := strings.CutPrefix(line, "metrics at ")
+			if err != nil || !told {
+				t.Fatalf("%q, %v", line, err)
 			}
 			unprivileged(t, cmd.Process.Pid)
 			const hosts, rounds = 50, 20
@@ -86,7 +92,10 @@ func TestRunLive(t *testing.T) {
 					send(datagram(host))
 				}
 			}
-			time.Sleep(time.Second) // until everything has been handed over
+			time.Sleep(2 * time.Second) // until everything has been handed over
+			if values := measure(t, strings.TrimSpace(address)); values[`tocsin_tap_packets_seen_total{interface="there",sensor="border"}`] != hosts*rounds || values["process_open_fds"] < 5 || values[`tocsin_sensor_flows{source="there"}`] != hosts {
+				t.Errorf("metrics say %v", values)
+			}
 			cmd.Process.Signal(os.Interrupt)
 			io.Copy(io.Discard, lines)
 			// Whether the clock of the machine that tests is kept does not matter.
@@ -133,6 +142,25 @@ func TestRunLive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// measure asks a process on the test's loopback how it is doing.
+func measure(t *testing.T, address string) map[string]float64 {
+	t.Helper()
+	// Connections of Go's client are made by threads of any network.
+	out, err := exec.Command("curl", "--silent", "--fail", address).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for line := range strings.Lines(string(out)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(line, "#") {
+			if values[name], err = strconv.ParseFloat(value, 64); err != nil {
+				t.Fatal(line)
+			}
+		}
+	}
+	return values
 }
 
 // unprivileged checks that all threads of a process are nobody's.

@@ -21,6 +21,7 @@ import (
 	"github.com/tocsin/tocsin/console"
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/capture/follow"
 	"github.com/tocsin/tocsin/store"
@@ -48,7 +49,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
-	listen := listenFlag(cmd)
+	listen, measure := listenFlag(cmd), metricsFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	where := storeFlags(cmd)
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
@@ -83,6 +84,14 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			}
 			defer l.Close()
 			r.listener = l
+		}
+		if *measure != "" {
+			l, err := listenForMetrics(*measure)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			r.metrics = l
 		}
 		var err error
 		if r.correlator, r.reputation, err = what.correlator(cmd.ErrOrStderr()); err != nil {
@@ -147,6 +156,7 @@ type runner struct {
 	ledger     string // FILE of the rules' ledger; "" for none
 	quit       func()
 	listener   net.Listener // nil: no console
+	metrics    net.Listener // nil: none
 	correlator *correlator.Correlator
 	reputation *reputation
 	store      store.Store
@@ -240,6 +250,22 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "console at http://%s\n", r.listener.Addr())
 		shown.Go(func() error { return serve(page, r.listener, h) })
+	}
+
+	if r.metrics != nil {
+		var sensors []metrics.Named
+		for i, s := range live {
+			sensors = append(sensors, metrics.Named{Source: r.taps[i][0].Interfaces()[0].Name, Sensor: s})
+		}
+		if replayed != nil {
+			sensors = append(sensors, metrics.Named{Source: "captures", Sensor: replayed})
+		}
+		h, err := metricsPage(metrics.Sensors(sensors), metrics.Bus(b.Waiting), metrics.Correlator(r.correlator.Stats), metrics.Store(r.events.Load))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(r.cmd.OutOrStdout(), "metrics at http://%s/metrics\n", r.metrics.Addr())
+		shown.Go(func() error { return serve(page, r.metrics, h) })
 	}
 
 	if r.listener != nil || len(r.taps) > 0 {
@@ -443,7 +469,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	})
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("console: %w", err)
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
 }

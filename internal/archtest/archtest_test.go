@@ -28,7 +28,8 @@ var arrows = map[string][]string{
 	"trace":      {"event", "store"},
 	"incident":   {"event", "store"},
 	"console":    {"event", "store", "trace", "incident"},
-	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "console"},
+	"metrics":    {"event", "sensor", "correlator"},
+	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "console", "metrics"},
 	"internal":   {"event"},
 	"testdata":   {"event", "sensor"}, // programs that make test data
 }
@@ -52,6 +53,7 @@ var fences = []struct {
 	{"github.com/segmentio/kafka-go", []string{"bus/kafka"}, "stages know the bus, not Kafka"},
 	{"github.com/elastic/go-elasticsearch", []string{"store/elastic"}, "stages know the store, not Elasticsearch"},
 	{"github.com/danielgtaylor/huma", []string{"console"}, "only the console speaks HTTP"},
+	{"github.com/prometheus/client_golang", []string{"metrics"}, "parts keep their numbers themselves; only what shows them knows Prometheus"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "only commands read flags"},
 }
 

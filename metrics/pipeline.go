@@ -1,0 +1,52 @@
+package metrics
+
+import "github.com/tocsin/tocsin/correlator"
+
+var (
+	storedEvents    = &Metric{"tocsin_store_events_total", Counter, nil, "Events that were stored, those among them that were there already included."}
+	busWaiting      = &Metric{"tocsin_bus_waiting_events", Gauge, nil, "Events between the sensors and the correlator, those that are being worked on included."}
+	busRoom         = &Metric{"tocsin_bus_events_max", Gauge, nil, "Events that may wait there; the sensors wait when it is full."}
+	detectEvents    = &Metric{"tocsin_correlator_events_total", Counter, nil, "Events that were looked at."}
+	detectSignals   = &Metric{"tocsin_correlator_signals_total", Counter, nil, "Matches of rules."}
+	detectReports   = &Metric{"tocsin_correlator_alert_reports_total", Counter, nil, "Reports of alerts; an alert is reported again when more is known."}
+	detectLate      = &Metric{"tocsin_correlator_late_signals_total", Counter, nil, "Matches that came after the memory of their time was given up."}
+	detectEvicted   = &Metric{"tocsin_correlator_evicted_groups_total", Counter, nil, "Groups of a rule that were given up because there were too many, or too many matches."}
+	detectTruncated = &Metric{"tocsin_correlator_truncated_signals_total", Counter, nil, "Matches beyond what a group remembers."}
+	detectGroups    = &Metric{"tocsin_correlator_groups", Gauge, nil, "Groups of rules that are remembered."}
+	detectKept      = &Metric{"tocsin_correlator_signals", Gauge, nil, "Matches that are remembered."}
+
+	pipelineMetrics = []*Metric{storedEvents, busWaiting, busRoom, detectEvents, detectSignals, detectReports, detectLate, detectEvicted, detectTruncated, detectGroups, detectKept}
+)
+
+// Correlator is the source of a correlator.
+func Correlator(stats func() correlator.Stats) Source {
+	return Source{
+		Metrics: []*Metric{detectEvents, detectSignals, detectReports, detectLate, detectEvicted, detectTruncated, detectGroups, detectKept},
+		Read: func(emit Emit) {
+			s := stats()
+			emit(detectEvents, float64(s.Events))
+			emit(detectSignals, float64(s.Signals))
+			emit(detectReports, float64(s.Reports))
+			emit(detectLate, float64(s.Late))
+			emit(detectEvicted, float64(s.Evicted))
+			emit(detectTruncated, float64(s.Truncated))
+			emit(detectGroups, float64(s.Groups))
+			emit(detectKept, float64(s.Kept))
+		},
+	}
+}
+
+// Bus is the source of the bus within a process: how many events wait, of how
+// many that may.
+func Bus(waiting func() (n, room int)) Source {
+	return Source{Metrics: []*Metric{busWaiting, busRoom}, Read: func(emit Emit) {
+		n, room := waiting()
+		emit(busWaiting, float64(n))
+		emit(busRoom, float64(room))
+	}}
+}
+
+// Store is the source of a store: how many events were put into it.
+func Store(events func() uint64) Source {
+	return Source{Metrics: []*Metric{storedEvents}, Read: func(emit Emit) { emit(storedEvents, float64(events())) }}
+}
