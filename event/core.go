@@ -124,7 +124,7 @@ func (e *Event) present() uint64 {
 	}
 	switch f.Transport {
 	case ProtoTCP, ProtoUDP, ProtoSCTP, ProtoICMP, ProtoICMPv6:
-		p |= 1<<cSrcPort | 1<<cDstPort
+		p |= some(e.Kind != KindFlood, cSrcPort) | 1<<cDstPort // a flood comes from many
 	default:
 		p |= some(f.Src.Port != 0, cSrcPort) | some(f.Dst.Port != 0, cDstPort)
 	}
@@ -170,7 +170,7 @@ func (e *Event) core(c coreField) Value {
 			return Str("indicator")
 		case KindLedger, KindTap:
 			return Str("info")
-		case KindFlow:
+		case KindFlow, KindFlood:
 			return Str("connection")
 		}
 		return Str("protocol")

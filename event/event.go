@@ -39,6 +39,7 @@ const (
 	KindFlow   Kind = "flow"   // a flow record: final, or interim for a long flow
 	KindARP    Kind = "arp"    // an ARP exchange
 	KindLedger Kind = "ledger" // one minute of a sensor's accounts
+	KindFlood  Kind = "flood"  // connections that were too many to have an event each
 	KindTap    Kind = "tap"    // how the test of a tap went
 	KindAlert  Kind = "alert"  // see Alert
 )

@@ -45,5 +45,5 @@ var arpDocs = []event.FieldDoc{
 // Fields documents the fields, beyond event.CoreFields and those of the
 // protocols, that a sensor's events may carry.
 func Fields() []event.FieldDoc {
-	return slices.Concat(flowDocs, tunnelDocs, arpDocs, stateDocs, []event.FieldDoc{unbalanced}, ledgerDocs[:])
+	return slices.Concat(flowDocs, floodDocs[:], tunnelDocs, arpDocs, stateDocs, []event.FieldDoc{unbalanced}, ledgerDocs[:])
 }

@@ -16,6 +16,7 @@ const (
 	countEvents
 	countFlows
 	countEvicted
+	countFlooded
 	countConversations
 	countGaps
 	countMissed
@@ -73,6 +74,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		countEvents:        {"events", "Events made, ledger events not included."},
 		countFlows:         {"flows", "Flows that ended."},
 		countEvicted:       {"flows_evicted", "Flows ended early because the flow table was full."},
+		countFlooded:       {"flows_flooded", "Flows that have no event of their own, but one of the flood that they were part of."},
 		countConversations: {"flows_unparsed", "Flows not parsed because too many were parsed already."},
 		countGaps:          {"stream_gaps", "Stretches of TCP streams that were never captured."},
 		countMissed:        {"stream_missed_bytes", "Bytes in these stretches."},
@@ -160,6 +162,7 @@ type minute struct {
 	start   int64  // nanoseconds since 1970
 	ordinal uint64 // of the sensor's minutes, so that one that comes twice is not mistaken
 	account account
+	floods  []flood
 	state   *capture.State // of a live tap
 }
 

@@ -224,9 +224,15 @@ func (m *merger) closeMinutes(low uint64) {
 		sum := m.minutes[i]
 		for i++; i < len(m.minutes) && m.minutes[i].order == sum.order && m.minutes[i].iface == sum.iface; i++ {
 			sum.account.add(&m.minutes[i].account)
+			sum.floods = append(sum.floods, m.minutes[i].floods...)
 		}
+		floods := join(sum.floods)
+		sum.account[countEvents] += uint64(len(floods))
 		m.account(&sum.account)
 		sum.ordinal = sum.ordinal*m.of + m.number // the same minute has an event of each merger
+		for j := range floods {
+			m.ledger = append(m.ledger, entry{sum.order, floods[j].event(&sum, m.hasher)})
+		}
 		// A live tap on which nothing happens says so.
 		if sum.account != (account{}) || sum.state != nil {
 			m.ledger = append(m.ledger, entry{sum.order, sum.event(m.hasher)})

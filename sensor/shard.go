@@ -22,6 +22,7 @@ type shard struct {
 	talks   []*conversation // by slot of the flow; nil where there is none
 	idle    []*conversation // to use again
 	talking int
+	floods  floods
 	mute    [2]bool // no protocol over TCP, or over UDP, is looked for
 
 	fields     []event.Field       // of the event at hand
@@ -179,6 +180,13 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 		a[countFlows]++
 		if why == flow.Evicted {
 			a[countEvicted]++
+		}
+		if sh.floods.take(r, sh.flows.Evicting()) {
+			a[countFlooded]++
+			if c != nil {
+				sh.forget(c, r)
+			}
+			return
 		}
 		if r.Mark == unparsed {
 			a[countConversations]++

@@ -422,6 +422,11 @@ func (w *worker) closeAccounts(end bool) {
 		if i == 0 {
 			m.state = w.lost.State
 		}
+		for _, sh := range w.shards {
+			if sh != nil && len(sh.floods.victims) > 0 {
+				m.floods = sh.floods.minute(i, m.floods)
+			}
+		}
 		w.made.minutes = append(w.made.minutes, m)
 		w.closed[i].add(&w.accounts[i])
 		w.accounts[i] = account{}

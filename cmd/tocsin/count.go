@@ -12,31 +12,28 @@ import (
 	"github.com/tocsin/tocsin/sensor"
 )
 
-// ledgers is a sink that counts events: of a sensor that only counts, they are
-// of its ledger.
-type ledgers uint64
+// uncounted is a sink that counts the events that a sensor makes even if it only
+// counts: of its ledger, and of floods.
+type uncounted map[event.Kind]uint64
 
 // Publish implements sensor.Sink.
-func (n *ledgers) Publish(_ context.Context, batch []event.Event) error {
-	*n += ledgers(len(batch))
+func (u uncounted) Publish(_ context.Context, batch []event.Event) error {
+	for i := range batch {
+		u[batch[i].Kind]++
+	}
 	return nil
 }
 
 // count runs a sensor that only counts, and prints tables of the events it would
 // have made, and of flows by state.
-func count(ctx context.Context, s *sensor.Sensor, n *ledgers, out io.Writer) error {
+func count(ctx context.Context, s *sensor.Sensor, made uncounted, out io.Writer) error {
 	err := replay(ctx, s)
 	t := s.Tally()
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "EVENTS\tKIND\t")
-	if *n > 0 {
-		if t.Kinds == nil {
-			t.Kinds = map[event.Kind]uint64{}
-		}
-		t.Kinds[event.KindLedger] = uint64(*n)
-	}
-	for _, kind := range slices.Sorted(maps.Keys(t.Kinds)) {
-		fmt.Fprintf(w, "%d\t%s\t\n", t.Kinds[kind], kind)
+	maps.Copy(made, t.Kinds)
+	for _, kind := range slices.Sorted(maps.Keys(made)) {
+		fmt.Fprintf(w, "%d\t%s\t\n", made[kind], kind)
 	}
 	if len(t.Flows) > 0 {
 		fmt.Fprintln(w, "\t\t\nFLOWS\tTRANSPORT\tSTATE\tPACKETS\tBYTES\tPAYLOAD\t")

@@ -35,12 +35,12 @@ how many flows, packets and bytes of each transport and state.`,
 		}
 		inputs := openInputs(cmd.Context(), args, cmd.InOrStdin())
 		if *onlyCount {
-			var n ledgers
-			s, err := in.files(inputs, &n, func(c *sensor.Config) { c.CountOnly = true })
+			made := uncounted{}
+			s, err := in.files(inputs, made, func(c *sensor.Config) { c.CountOnly = true })
 			if err != nil {
 				return err
 			}
-			return count(cmd.Context(), s, &n, cmd.OutOrStdout())
+			return count(cmd.Context(), s, made, cmd.OutOrStdout())
 		}
 		s, err := in.files(inputs, &lines{w: cmd.OutOrStdout()})
 		if err != nil {

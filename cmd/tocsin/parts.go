@@ -38,7 +38,7 @@ func schema() (*event.Schema, error) {
 }
 
 // houseKinds are the kinds of events that no parser makes.
-var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindLedger, feed.Kind}
+var houseKinds = []event.Kind{event.KindFlow, event.KindARP, event.KindFlood, event.KindLedger, feed.Kind}
 
 // kinds are the kinds of events that sensors make, ours and others. A protocol
 // may have several parsers, one for each transport.

@@ -152,6 +152,7 @@ func endpoint(p event.Endpoint) string {
 var summaries = map[event.Kind][]string{
 	event.KindAlert:  {"tocsin.alert.level", "message"},
 	event.KindFlow:   {"network.transport", "network.protocol", "tocsin.flow.state", "tocsin.flow.history", "network.packets", "network.bytes"},
+	event.KindFlood:  {"tocsin.flood.flows", "tocsin.flood.sources", "tocsin.flood.packets", "tocsin.flood.answered"},
 	event.KindLedger: {"tocsin.ledger.seen", "tocsin.ledger.decoded", "tocsin.ledger.events"},
 	event.KindTap:    {"tocsin.tap.level", "tocsin.tap.packets", "tocsin.tap.fix"},
 	"dns":            {"dns.question.type", "dns.question.name", "dns.response_code", "dns.resolved_ip"},

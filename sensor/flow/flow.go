@@ -23,9 +23,10 @@ import (
 // Config bounds a table and says when a flow is over. Timeouts are by packet
 // time; the defaults are Zeek's.
 type Config struct {
-	// MaxFlows is how many flows are tracked at a time. At the bound the flow
-	// that would time out soonest is ended to make room: attempts without an
-	// answer and closed connections go before answered and established ones.
+	// MaxFlows is how many flows are tracked at a time. At the bound, flows are
+	// ended to make room: first connections that were asked for and nothing
+	// more, the oldest of them first, and then what would time out soonest, so
+	// that closed connections go before established ones.
 	MaxFlows int
 	// TCPAttempt is how long after the first SYN an answer may come.
 	TCPAttempt time.Duration
@@ -217,8 +218,9 @@ type Record struct {
 	windows     [2]uint32 // TCP segments that forbade the peer to send
 	mac         [2]event.MAC
 	syn         [2]SYN
-	tunnelled   bool // Table.tunnels knows more
-	_           [27]byte
+	birth       uint32 // of its entry in Table.opening
+	tunnelled   bool   // Table.tunnels knows more
+	_           [23]byte
 }
 
 func (r *Record) is(k *key) bool {
@@ -305,6 +307,31 @@ func (r *Record) Sums() (packets, bytes, payload uint64) {
 	a, b := &r.sides[0], &r.sides[1]
 	return a.packets + b.packets, a.bytes + b.bytes, a.payload + b.payload
 }
+
+// HalfOpen reports whether all that was seen of a connection is that it was asked
+// for, and maybe answered or refused.
+func (r *Record) HalfOpen() bool {
+	return r.what.proto() == packet.ProtoTCP && r.sides[r.orig].tcp.letters == sawSYN &&
+		r.sides[r.orig^1].tcp.letters&^(sawSYN|sawRST|sawACK) == 0 && r.sides[r.orig^1].payload == 0 && r.sides[r.orig].payload == 0
+}
+
+// Answer reports whether a half-open connection was agreed to, or refused.
+func (r *Record) Answer() (agreed, refused bool) {
+	p := r.sides[r.orig^1].tcp.letters
+	return p&sawSYN != 0, p&sawRST != 0
+}
+
+// Responder is to whom a flow goes.
+func (r *Record) Responder() (ip netip.Addr, port, vlan, inner uint16) {
+	s := int(r.orig ^ 1)
+	return r.addr(s), r.port(s), r.vlan(), r.inner()
+}
+
+// Originator is the address that a flow comes from.
+func (r *Record) Originator() netip.Addr { return r.addr(int(r.orig)) }
+
+// Span is when the first packet came, and the last, in nanoseconds since 1970.
+func (r *Record) Span() (first, last int64) { return r.start, r.last }
 
 // State is Zeek's conn_state.
 func (r *Record) State() string {

@@ -46,6 +46,13 @@ type Table struct {
 	wheel  wheel
 	ticket uint32 // of the last entry of the wheel
 
+	// opening are the flows that began with a SYN, in their order, as long as
+	// nothing else has come of them.
+	opening  []entry // by birth rather than ticket
+	opened   int     // taken from the front
+	births   uint32
+	evicting bool
+
 	tcpServers, udpServers [1024]uint64
 	tunnels                map[uint32]tunnel // by slot
 	counters               Counters
@@ -394,8 +401,40 @@ func (t *Table) create(hash uint32, k *key, s int, p *packet.Packet) *Record {
 	if t.backwards(p) {
 		r.flip()
 	}
+	if p.Proto == packet.ProtoTCP && p.TCP.Flags&(packet.SYN|packet.ACK|packet.RST|packet.FIN) == packet.SYN {
+		t.born(r)
+	}
 	return r
 }
+
+// born enters a flow that began with a SYN into the list of those.
+func (t *Table) born(r *Record) {
+	if t.births++; t.births == 0 {
+		t.births = 1
+	}
+	r.birth = t.births
+	const few = 4096
+	if len(t.opening) == cap(t.opening) && len(t.opening) > 2*t.live+few {
+		// Most are not opening any more.
+		left := t.opening[:0]
+		for _, e := range t.opening[t.opened:] {
+			if t.stillOpening(e) {
+				left = append(left, e)
+			}
+		}
+		t.opening, t.opened = left, 0
+	}
+	t.opening = append(t.opening, entry{r.Slot, r.birth})
+}
+
+func (t *Table) stillOpening(e entry) bool {
+	r := t.at(e.slot)
+	return r.birth == e.ticket && r.ticket != 0 && r.HalfOpen()
+}
+
+// Evicting reports whether the flow that is being reported has to make room,
+// whatever else ended it.
+func (t *Table) Evicting() bool { return t.evicting }
 
 // broadcast is the address of everybody on a link (RFC 919).
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -496,8 +535,42 @@ func (t *Table) finish(r *Record, why Reason) {
 // moved on before it takes the next one anyway.
 const maxTries = 8
 
-// evict ends the flow that is due soonest.
+// evict ends a flow to make room: of the connections of which nothing came but a
+// SYN, and what answered it, that which waited longest; if there are none, the
+// flow that is due soonest. So a flood of them displaces nothing but itself, and
+// one that is meant has had as long as possible.
 func (t *Table) evict() {
+	t.evicting = true
+	r := t.longestOpening()
+	if r == nil {
+		r = t.soonest()
+	}
+	t.remove(r)
+	t.finish(r, Evicted)
+	t.evicting = false
+}
+
+// longestOpening takes the first flow that is still opening out of the list of
+// those.
+func (t *Table) longestOpening() *Record {
+	const far, near = 4, 2
+	for t.opened < len(t.opening) {
+		e := t.opening[t.opened]
+		t.opened++
+		if rest := t.opening[t.opened:]; len(rest) > far {
+			prefetchRecord(unsafe.Pointer(t.at(rest[far].slot)))
+			prefetch(unsafe.Pointer(&t.index[t.at(rest[near].slot).hash&t.mask]))
+		}
+		if t.stillOpening(e) {
+			return t.at(e.slot)
+		}
+	}
+	t.opening, t.opened = t.opening[:0], 0
+	return nil
+}
+
+// soonest takes the flow that is due soonest out of the wheel.
+func (t *Table) soonest() *Record {
 	for tries := 0; ; {
 		at := t.wheel.soonest(int((t.tick + 1) % wheelSize))
 		e := t.wheel.pop(at)
@@ -511,9 +584,7 @@ func (t *Table) evict() {
 			t.schedule(r)
 			continue
 		}
-		t.remove(r)
-		t.finish(r, Evicted)
-		return
+		return r
 	}
 }
 

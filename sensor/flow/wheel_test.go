@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 	"unsafe"
@@ -99,5 +100,57 @@ func TestMemory(t *testing.T) {
 	m.Release()
 	if m.total != 0 || m.all != nil || m.left != nil {
 		t.Errorf("left after its release: %d bytes", m.total)
+	}
+}
+
+// TestOpeningMakesRoom wants only connections that were asked for, and nothing
+// more, to go while there are any, however many there are and whatever is due.
+func TestOpeningMakesRoom(t *testing.T) {
+	const kept, room = 500, 1000
+	cfg := DefaultConfig()
+	cfg.MaxFlows = room
+	var opening, other int
+	table := New(cfg, func(r *Record, why Reason) {
+		if why == EOF || !r.HalfOpen() {
+			other++
+		}
+		if why == Evicted {
+			opening++
+		}
+	})
+	at := time.Duration(0)
+	send := func(p packet.Packet, src, dst netip.Addr, sport, dport uint16) {
+		table.Advance(int64(at))
+		p.Time, p.IPVersion, p.Src, p.Dst, p.SrcPort, p.DstPort = epoch.Add(at), 4, src, dst, sport, dport
+		table.Packet(&p)
+	}
+	tcp := func(flags uint8, seq, acked uint32) packet.Packet {
+		return packet.Packet{Proto: packet.ProtoTCP, TCP: packet.TCP{Flags: flags, Seq: seq, Ack: acked, Window: 1}}
+	}
+	for i := range uint16(kept / 2) {
+		send(tcp(syn, 1, 0), client, server, 1000+i, 80)
+		send(tcp(syn|ack, 9, 2), server, client, 80, 1000+i)
+		send(tcp(ack, 2, 10), client, server, 1000+i, 80)
+		send(packet.Packet{Proto: packet.ProtoUDP, PayloadLen: 5}, client, server, 1000+i, 53)
+	}
+	// Long enough for every datagram's flow to be nearly due, and with an answer
+	// to each second SYN.
+	for i := range 200_000 {
+		at += 250 * time.Microsecond
+		from := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+		send(tcp(syn, uint32(i), 0), from, server, 5000, 81)
+		if i%2 == 0 {
+			send(tcp(syn|ack, 5, uint32(i)+1), server, from, 81, 5000)
+		}
+	}
+	if c := table.Counters(); other != 0 || c.Live != room || c.Evicted != uint64(opening) || opening != 200_000+kept-room {
+		t.Errorf("%d others ended, %d evicted: %+v", other, opening, c)
+	}
+	if table.fresh > room || len(table.opening) > 4*room+2*4096 {
+		t.Errorf("%d records and a list of %d for %d flows", table.fresh, len(table.opening), room)
+	}
+	table.Close()
+	if other != room {
+		t.Errorf("%d flows at the end", other)
 	}
 }
