@@ -92,6 +92,12 @@ bench: build ## speed and memory, beside packaged peers
 	@deployments/setup $(DEBS_BENCH)
 	testdata/bench/run
 
+DURATION ?= 1h
+.PHONY: soak
+soak: ## run sensors for DURATION on a busy cable with faults (root); what they hold must not grow
+	@deployments/setup $(DEBS_BUILD) iproute2
+	go test ./internal/soak -run '^TestSoak$$' -v -count=1 -timeout 0 -args -duration $(DURATION)
+
 .PHONY: record
 record: ## record the scenarios again (root; makes network namespaces)
 	testdata/range/record $(SCENARIO)

@@ -368,6 +368,33 @@ func TestConversations(t *testing.T) {
 		c.seqA -= 4
 		c.say("A\n")
 	})
+	f("an RST, forged or not, is no data and ends nothing", []string{"SHOUT 0 0", "A 0 0", "B 1 0", "end"}, nil, func(r *recorder) {
+		c := r.call(ap(1, 40000), ap(2, 7777))
+		c.say("SHOUT\n")
+		c.tcp(c.a, c.b, packet.RST|packet.ACK, c.seqA, c.seqB, "EVIL\n") // whose text RFC 9293 section 3.5.2 allows
+		c.say("A\n")
+		c.tcp(c.b, c.a, packet.RST, c.seqB+5000, 0, "")
+		c.hear("B\n")
+		c.hangUp()
+	})
+	f("urgent data stays in its place", []string{"SHOUT 0 0", "ABC 0 0", "end"}, nil, func(r *recorder) {
+		c := r.call(ap(1, 40000), ap(2, 7777))
+		c.say("SHOUT\n")
+		c.tcp(c.a, c.b, packet.ACK|packet.URG, c.seqA, c.seqB, "AB")
+		c.seqA += 2
+		c.say("C\n")
+	})
+	f("one side only, from the middle", []string{"SHOUT 0 0", "A 0 0", "end"}, nil, func(r *recorder) {
+		c := &call{r, ap(1, 40000), ap(2, 7777), 5000, 9000}
+		c.say("SHOUT\n")
+		c.say("A\n")
+	})
+	f("a segment far outside the window is no data", []string{"SHOUT 0 0", "A 0 0", "end"}, nil, func(r *recorder) {
+		c := r.call(ap(1, 40000), ap(2, 7777))
+		c.say("SHOUT\n")
+		c.tcp(c.a, c.b, packet.ACK, c.seqA+1<<30, c.seqB, "EVIL\n")
+		c.say("A\n")
+	})
 	f("error", []string{"SHOUT 0 0"}, map[string]uint64{"bad line": 1}, func(r *recorder) {
 		c := r.call(ap(1, 40000), ap(2, 7777))
 		c.say("SHOUT\nBAD\nA\n")
