@@ -11,14 +11,14 @@ import (
 
 // sideNames are the names of fields about what one side of a flow sent.
 type sideNames struct {
-	dir                                                                           proto.Dir
-	entropy, missed, reordered, retransmitted, rtt, syn, ttl, ttlMax, zeroWindows string
+	dir                                                                                  proto.Dir
+	entropy, flags, missed, reordered, retransmitted, rtt, syn, ttl, ttlMax, zeroWindows string
 }
 
 func namesOf(dir proto.Dir, side string) sideNames {
 	side = "tocsin.flow." + side + "_"
 	return sideNames{
-		dir: dir, entropy: side + "entropy", missed: side + "missed", reordered: side + "reordered", retransmitted: side + "retransmitted", rtt: side + "rtt",
+		dir: dir, entropy: side + "entropy", flags: side + "flags", missed: side + "missed", reordered: side + "reordered", retransmitted: side + "retransmitted", rtt: side + "rtt",
 		syn: side + "syn", ttl: side + "ttl", ttlMax: side + "ttl_max", zeroWindows: side + "zero_windows",
 	}
 }
@@ -41,17 +41,22 @@ func (sh *shard) flowFields(c *conversation, r *flow.Record, fs []event.Field) [
 	}
 	for i := range bothSides {
 		names := &bothSides[i]
+		f := r.Facts(names.dir)
 		if streams {
 			side := &c.sides[r.Side(names.dir)]
 			if side.entropy > 0 && c.service == "" {
 				fs = append(fs, event.Field{Name: names.entropy, Value: event.Float(float64(side.entropy) / 100)})
 			}
-			s := &side.half.Counters
+		}
+		if f.Flags != 0 {
+			fs = append(fs, event.Field{Name: names.flags, Value: event.Str(flagTexts[f.Flags])})
+		}
+		if streams {
+			s := &c.sides[r.Side(names.dir)].half.Counters
 			set(names.missed, s.Missed)
 			set(names.reordered, s.Reordered)
 			set(names.retransmitted, s.Retransmitted)
 		}
-		f := r.Facts(names.dir)
 		if tcp {
 			set(names.rtt, uint64(f.RTT))
 			if f.SYN.Seen() {
@@ -68,6 +73,18 @@ func (sh *shard) flowFields(c *conversation, r *flow.Record, fs []event.Field) [
 	}
 	return fs
 }
+
+// flagTexts are TCP's flags in letters, the lowest bit first.
+var flagTexts = func() (texts [256]string) {
+	for flags := range texts {
+		for bit, letter := range "FSRPAUEC" {
+			if flags&(1<<bit) != 0 {
+				texts[flags] += string(letter)
+			}
+		}
+	}
+	return texts
+}()
 
 // offer is a SYN with its text.
 type offer struct {

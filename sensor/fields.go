@@ -14,6 +14,7 @@ var flowDocs = func() (docs []event.FieldDoc) {
 			docs = append(docs, event.FieldDoc{Name: "tocsin.flow." + side + "_" + name, Type: typ, Help: fmt.Sprintf(help, side), Class: event.ClassTechnical})
 		}
 		doc("entropy", event.Double, "How random the first 256 bytes of the %s look, of a TCP stream of no known protocol, from 0 to 1: of the most that so many bytes can have. What is encrypted or compressed has 0.85 and more, text 0.5 to 0.8.")
+		doc("flags", event.Keyword, "TCP flags that segments of the %s had, all together: F, S, R, P, A, U, E (ECN echo) and C (congestion window reduced).")
 		doc("missed", event.Long, "Bytes that the %s sent over TCP and that were never captured.")
 		doc("reordered", event.Long, "TCP segments with new bytes of the %s that came after later ones: the network changed their order, or lost them before the tap and they were sent again.")
 		doc("retransmitted", event.Long, "Bytes that the %s sent over TCP more than once.")

@@ -1213,11 +1213,11 @@ func TestFlowFields(t *testing.T) {
 	unknown.hear("too short to say")
 	want := map[uint16]map[string]string{
 		7777: {
-			"source_ttl": "64", "source_rtt": "1000000", "source_syn": "0:8192,0", "source_reordered": "1", "source_retransmitted": "6",
+			"source_flags": "FSA", "destination_flags": "FSA", "source_ttl": "64", "source_rtt": "1000000", "source_syn": "0:8192,0", "source_reordered": "1", "source_retransmitted": "6",
 			"destination_ttl": "64", "destination_rtt": "20000000", "destination_syn": "0:8192,0",
 		},
 		53:   {"source_ttl": "64"},
-		9999: {"source_entropy": "0.13", "source_ttl": "64", "source_syn": "0:8192,0", "destination_ttl": "64", "destination_syn": "0:8192,0"},
+		9999: {"source_flags": "SPA", "destination_flags": "SPA", "source_entropy": "0.13", "source_ttl": "64", "source_syn": "0:8192,0", "destination_ttl": "64", "destination_syn": "0:8192,0"},
 	}
 	_, _, events, err := listen(t, config(1), play(r.packets))
 	if err != nil {

@@ -172,6 +172,7 @@ type side struct {
 	bytes          uint64
 	payload        uint64
 	minTTL, maxTTL uint8
+	flags          uint8 // of TCP, of all packets
 	tcp            endpoint
 }
 

@@ -112,6 +112,7 @@ func (r *Record) handshake(s int, p *packet.Packet) {
 // Facts are what a record knows of one direction beyond event.Flow.
 type Facts struct {
 	MinTTL, MaxTTL uint8
+	Flags          uint8  // of all its TCP segments together
 	ZeroWindows    uint32 // TCP segments that forbade the other side to send
 	SYN            SYN
 	// RTT is how long the handshake took from the capturing machine to the
@@ -124,5 +125,5 @@ type Facts struct {
 func (r *Record) Facts(d proto.Dir) Facts {
 	i := r.Side(d)
 	s := &r.sides[i]
-	return Facts{MinTTL: s.minTTL, MaxTTL: s.maxTTL, ZeroWindows: r.windows[i], SYN: r.syn[i], RTT: time.Duration(r.rtt[i])}
+	return Facts{MinTTL: s.minTTL, MaxTTL: s.maxTTL, Flags: s.flags, ZeroWindows: r.windows[i], SYN: r.syn[i], RTT: time.Duration(r.rtt[i])}
 }

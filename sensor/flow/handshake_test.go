@@ -66,11 +66,13 @@ func TestFacts(t *testing.T) {
 	offer := func(window uint16) SYN {
 		return SYN{Window: window, MSS: 1460, Count: 1, Options: [maxOptions]uint8{2}}
 	}
-	client := Facts{MinTTL: 64, MaxTTL: 64, SYN: offer(1000), RTT: 2 * time.Millisecond}
-	server := Facts{MinTTL: 50, MaxTTL: 50, SYN: offer(500), RTT: 30 * time.Millisecond}
+	client := Facts{MinTTL: 64, MaxTTL: 64, Flags: syn | ack, SYN: offer(1000), RTT: 2 * time.Millisecond}
+	server := Facts{MinTTL: 50, MaxTTL: 50, Flags: syn | ack, SYN: offer(500), RTT: 30 * time.Millisecond}
 	without := func(x Facts) Facts { x.RTT = 0; return x }
 	f("handshake", []step{s, sa, a}, [2]Facts{client, server})
-	f("attempt", []step{s}, [2]Facts{without(client), {}})
+	tried := without(client)
+	tried.Flags = syn
+	f("attempt", []step{s}, [2]Facts{tried, {}})
 	f("SYN again", []step{s, s, sa, a}, [2]Facts{without(client), without(server)})
 	f("SYN-ACK again", []step{s, sa, sa, a}, [2]Facts{without(client), server})
 	slow := sa
@@ -82,7 +84,7 @@ func TestFacts(t *testing.T) {
 	other := sa
 	other.ack = 77
 	f("answer to another SYN", []step{s, other, a}, [2]Facts{without(client), without(server)})
-	f("begun before", []step{sa, a}, [2]Facts{without(server), {MinTTL: 64, MaxTTL: 64}})
+	f("begun before", []step{sa, a}, [2]Facts{without(server), {MinTTL: 64, MaxTTL: 64, Flags: ack}})
 	near, far, full := a, a, a
 	near.ttl, far.ttl, full.window = 63, 255, 0
 	want := client

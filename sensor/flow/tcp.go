@@ -109,6 +109,7 @@ func (r *Record) tcp(s int, p *packet.Packet) bool {
 	const syn, fin, rst, ack = packet.SYN, packet.FIN, packet.RST, packet.ACK
 	e, peer := &r.sides[s].tcp, &r.sides[s^1].tcp
 	flags, seq, n := p.TCP.Flags, p.TCP.Seq, uint32(p.PayloadLen)
+	r.sides[s].flags |= flags
 
 	length := n
 	if flags&rst != 0 {
