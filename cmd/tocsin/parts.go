@@ -25,6 +25,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/file"
 	"github.com/tocsin/tocsin/sensor/capture/merge"
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
+	"github.com/tocsin/tocsin/sensor/flow"
 	logs "github.com/tocsin/tocsin/sensor/log/all"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
@@ -59,23 +60,30 @@ func kinds() []event.Kind {
 
 // sensing are the flags of commands that read packets.
 type sensing struct {
-	filter    *string
-	protocols *[]string
-	workers   *int
-	view      *bool // nil where the command has no such flag
+	filter     *string
+	flowMemory *int // MB
+	protocols  *[]string
+	workers    *int
+	view       *bool // nil where the command has no such flag
 }
 
 func sensingFlags(cmd *cobra.Command) sensing {
 	return sensing{
-		filter:    cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
-		protocols: cmd.Flags().StringSlice("protocols", []string{"all"}, "parse only these `PROTOCOLS`, such as dns,tls; none for flows alone"),
-		workers:   cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers; what is found in captures does not depend on it"),
+		filter:     cmd.Flags().StringP("filter", "f", "", "look only at packets that match this pcap-filter(7) `EXPRESSION`"),
+		flowMemory: cmd.Flags().Int("flow-memory", flow.DefaultConfig().MaxFlows*flow.Bytes/1_000_000, "`MB` of memory for the flow table; when it is full, connections that were asked for and nothing more make room first"),
+		protocols:  cmd.Flags().StringSlice("protocols", []string{"all"}, "parse only these `PROTOCOLS`, such as dns,tls; none for flows alone"),
+		workers:    cmd.Flags().Int("workers", min(runtime.NumCPU(), 4), "`N` workers; what is found in captures does not depend on it"),
 	}
 }
 
 // config is a sensor's configuration as the flags have it.
 func (s sensing) config() (sensor.Config, error) {
 	cfg := sensor.DefaultConfig()
+	const most = 100_000 // MB: of so many flows, the numbers have room
+	if *s.flowMemory < 1 || *s.flowMemory > most {
+		return cfg, usagef("--flow-memory %d: want 1 to %d MB", *s.flowMemory, most)
+	}
+	cfg.Flow.MaxFlows = *s.flowMemory * 1_000_000 / flow.Bytes
 	if s.view != nil && *s.view {
 		cfg.Top = topFlows
 	}

@@ -8,6 +8,11 @@ import (
 // chunk is how many records are taken from the memory at a time.
 const chunk = 256
 
+// Bytes is about what a flow takes in a table: its record, its part of the index
+// at the least that it is filled, and its entries in the lists of who is due, who
+// is opening, and who is free.
+const Bytes = int(unsafe.Sizeof(Record{})) + 22 + 34
+
 const chunkBytes = int(unsafe.Sizeof([chunk]Record{}))
 
 // Memory is where tables have their records; see Config. The zero value is
