@@ -98,6 +98,10 @@ soak: ## run sensors for DURATION on a busy cable with faults (root); what they 
 	@deployments/setup $(DEBS_BUILD) iproute2
 	go test ./internal/soak -run '^TestSoak$$' -v -count=1 -timeout 0 -args -duration $(DURATION)
 
+.PHONY: bench-kafka
+bench-kafka: setup-test ## events per second to and from Kafka, beside its library's own writer
+	go test -run '^$$' -bench . -benchtime 1x -count 3 ./bus/kafka
+
 .PHONY: record
 record: ## record the scenarios again (root; makes network namespaces)
 	testdata/range/record $(SCENARIO)

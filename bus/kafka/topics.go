@@ -206,7 +206,7 @@ func (c *Client) Compare(ctx context.Context, topics []Topic) ([]Difference, err
 }
 
 // CreateTopics makes those topics that are not there, and waits until all
-// brokers know them. It changes nothing that is there.
+// brokers know them and serve. It changes nothing that is there.
 func (c *Client) CreateTopics(ctx context.Context, topics []Topic) error {
 	req := &kgo.CreateTopicsRequest{}
 	var names []string
@@ -247,6 +247,41 @@ func (c *Client) CreateTopics(ctx context.Context, topics []Topic) error {
 				return fmt.Errorf("topics are made, but broker %s does not know them: %w", b.Host, c.explain(err))
 			}
 			backoff(ctx, min(n, 3))
+		}
+	}
+	// A broker may know that it leads a partition before it does.
+	for n := 1; ; n++ {
+		err := c.serves(ctx, topics)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !passes(err) {
+			return fmt.Errorf("topics are made, but do not serve: %w", c.explain(err))
+		}
+		backoff(ctx, min(n, 3))
+	}
+}
+
+// serves asks the leaders of all partitions something that only a leader answers.
+func (c *Client) serves(ctx context.Context, topics []Topic) error {
+	ask := map[string][]kgo.OffsetRequest{}
+	for _, t := range topics {
+		for n := range t.Partitions {
+			ask[t.Name] = append(ask[t.Name], kgo.LastOffsetOf(n))
+		}
+	}
+	res, err := c.client.ListOffsets(ctx, &kgo.ListOffsetsRequest{Topics: ask})
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		if len(res.Topics[t.Name]) < t.Partitions {
+			return kgo.LeaderNotAvailable
+		}
+		for _, p := range res.Topics[t.Name] {
+			if p.Error != nil {
+				return p.Error
+			}
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ type Link interface {
 
 const (
 	batchBytes = 1 << 20 // that are read at a time
-	underway   = 4       // batches that are sent and have not arrived
+	underway   = 8       // batches that are sent and have not arrived
 )
 
 // Drain sends what is in the spool over a link, the most important class first,

@@ -117,6 +117,7 @@ type Spool struct {
 	stats   Stats
 	changed chan struct{} // has one when something was appended
 	failure error         // what the disk said last; told once by Failure
+	spare   [][]byte      // memory of batches, to use again
 	closed  bool
 
 	stop chan struct{}
@@ -415,10 +416,11 @@ func (s *Spool) remove(q *queue, i int) {
 }
 
 // Batch is records of a class that were read. Give it to Ack when they have
-// arrived.
+// arrived; then they are gone.
 type Batch struct {
 	Class    Class
 	Payloads [][]byte
+	data     []byte // that they lie in
 	seg      *segment
 	end      int64
 }
@@ -464,8 +466,8 @@ func (s *Spool) readFrom(c Class, most int) *Batch {
 // records reads some records of a segment.
 func (s *Spool) records(c Class, seg *segment, most int) *Batch {
 	q := &s.queues[c]
-	data, err := readAt(seg.file, q.read, min(seg.size-q.read, int64(max(most, recordHeader))))
-	b := &Batch{Class: c, seg: seg}
+	data, err := s.readAt(seg.file, q.read, min(seg.size-q.read, int64(max(most, recordHeader))))
+	b := &Batch{Class: c, seg: seg, data: data}
 	at := 0
 	for err == nil {
 		payload := whole(data[at:])
@@ -502,11 +504,21 @@ func (s *Spool) records(c Class, seg *segment, most int) *Batch {
 	return b
 }
 
-func readAt(f *os.File, at, n int64) ([]byte, error) {
-	data := make([]byte, n)
+func (s *Spool) readAt(f *os.File, at, n int64) ([]byte, error) {
+	var data []byte
+	if k := len(s.spare); k > 0 {
+		data, s.spare = s.spare[k-1], s.spare[:k-1]
+	}
+	if int64(cap(data)) < n {
+		data = make([]byte, n)
+	}
+	data = data[:n]
 	_, err := f.ReadAt(data, at)
 	return data, err
 }
+
+// maxSpare is how many batches' memory is kept.
+const maxSpare = 8
 
 // Ack says that the records of a batch have arrived. Batches of a class are
 // acknowledged in the order in which they were read.
@@ -519,6 +531,10 @@ func (s *Spool) Ack(b *Batch) error {
 	s.stats.Acknowledged[b.Class] += uint64(n)
 	s.stats.Pending[b.Class] -= uint64(n)
 	q.acked = position{b.seg.number, b.end}
+	if len(s.spare) < maxSpare {
+		s.spare = append(s.spare, b.data)
+	}
+	b.data, b.Payloads = nil, nil
 	// The last segment goes, too, once it is worth it: the next record opens
 	// another.
 	if i := slices.Index(q.segments, b.seg); b.seg.acked == b.seg.records && (i+1 < len(q.segments) || b.seg.size >= s.segment/4) {

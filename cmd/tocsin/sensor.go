@@ -37,7 +37,7 @@ their events, and the command ends when it has them all.`,
 	once := cmd.Flags().Bool("once", false, "with folders: exit when the captures that are there are published")
 	spooling := spoolFlags(cmd)
 	to := kafkaFlags(cmd)
-	compression := cmd.Flags().String("kafka-compression", string(kafka.LZ4), "`CODEC` of what is published: none, snappy, lz4 or zstd")
+	compression := cmd.Flags().String("kafka-compression", string(kafka.Snappy), "`CODEC` of what is published: none, snappy, lz4 or zstd")
 	in := sensingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		codec := kafka.Compression(*compression)
