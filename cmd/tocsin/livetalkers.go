@@ -36,14 +36,11 @@ type protocolCount struct {
 	flows, packets, bytes uint64
 }
 
-// gossip is a sink that notes who talks, in what, and hands the events on. Of
-// hosts it keeps those that may have moved the most bytes, by the Space-Saving
+// gossip notes who talks, and in what, of what sensors publish. Of hosts it keeps those that may have moved the most bytes, by the Space-Saving
 // algorithm (Metwally, Agrawal and El Abbadi, 2005): a host for which there is
 // no room takes the place of the one with the least, and its weight, so that
 // whoever moved more than a maxTalkers'th of all is there.
 type gossip struct {
-	next sensor.Sink
-
 	mu        sync.Mutex
 	hosts     map[netip.Addr]*talker
 	least     talkerHeap
@@ -59,18 +56,26 @@ type reportedFlow struct {
 	start             time.Time
 }
 
-func newGossip(next sensor.Sink) *gossip {
-	return &gossip{next: next, hosts: map[netip.Addr]*talker{}, protocols: map[string]*protocolCount{}, reported: map[reportedFlow]event.Flow{}}
+func newGossip() *gossip {
+	return &gossip{hosts: map[netip.Addr]*talker{}, protocols: map[string]*protocolCount{}, reported: map[reportedFlow]event.Flow{}}
+}
+
+// before is a sink that notes what goes to the next one.
+func (g *gossip) before(next sensor.Sink) sensor.Sink { return overheard{g, next} }
+
+type overheard struct {
+	by   *gossip
+	next sensor.Sink
 }
 
 // Publish implements sensor.Sink.
-func (g *gossip) Publish(ctx context.Context, batch []event.Event) error {
-	g.mu.Lock()
+func (o overheard) Publish(ctx context.Context, batch []event.Event) error {
+	o.by.mu.Lock()
 	for i := range batch {
-		g.note(&batch[i])
+		o.by.note(&batch[i])
 	}
-	g.mu.Unlock()
-	return g.next.Publish(ctx, batch)
+	o.by.mu.Unlock()
+	return o.next.Publish(ctx, batch)
 }
 
 func (g *gossip) note(e *event.Event) {

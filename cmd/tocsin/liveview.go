@@ -33,8 +33,8 @@ const (
 	plainEvery = 10 * time.Second // where it is no terminal
 )
 
-// liveView shows how sensors are doing. It is their sink, and hands on what
-// they publish. Sensors are to be made with Config.Top, and added.
+// liveView shows how sensors are doing. It is to be before their sinks; sensors
+// are to be made with Config.Top, and added.
 type liveView struct {
 	*gossip
 	cmd     *cobra.Command
@@ -52,9 +52,9 @@ type liveView struct {
 	order  order
 }
 
-// newLiveView makes a view of sensors that publish to next.
-func newLiveView(cmd *cobra.Command, next sensor.Sink) *liveView {
-	return &liveView{gossip: newGossip(next), cmd: cmd, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), colour: os.Getenv("NO_COLOR") == ""}
+// newLiveView makes a view of the sensors of a command.
+func newLiveView(cmd *cobra.Command) *liveView {
+	return &liveView{gossip: newGossip(), cmd: cmd, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), colour: os.Getenv("NO_COLOR") == ""}
 }
 
 // notes are what would be written to the terminal's other stream meanwhile. It

@@ -38,7 +38,7 @@ func flowOf(src, dst, service, end string, sent, received uint64) event.Event {
 // fixedView is a view in a state that never changes.
 func fixedView(t *testing.T) *liveView {
 	t.Helper()
-	v := &liveView{gossip: newGossip(nowhere{}), title: "border, plant", began: liveStart}
+	v := &liveView{gossip: newGossip(), title: "border, plant", began: liveStart}
 	for i := range 40 {
 		n := uint64(i)
 		l := event.Ledger{"seen": 1000*n*n + 12, "decoded": 1000 * n * n, "events": 7 * n, "dropped.kernel": 9, "dropped.bad_ip_header": 3}
@@ -55,7 +55,7 @@ func fixedView(t *testing.T) *liveView {
 		flowOf("2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8::1", "modbus", "active", 5000, 7000),
 		flowOf("10.0.0.9", "10.0.0.9", "http", "fin", 300, 200),
 	}
-	if err := v.Publish(t.Context(), batch); err != nil {
+	if err := v.before(nowhere{}).Publish(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	grown := flowOf("2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8::1", "modbus", "", 6000, 9000)
@@ -109,14 +109,14 @@ func TestLiveView(t *testing.T) {
 // TestTalkers finds the hosts that moved the most among very many, in bounded
 // memory, and counts a flow that was reported on its way once.
 func TestTalkers(t *testing.T) {
-	g := newGossip(nowhere{})
+	g := newGossip()
 	const small = 100_000
 	for i := range small {
 		batch := []event.Event{flowOf("198.51.100.1", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(), "dns", "fin", 100, 100)}
 		if i%1000 == 0 {
 			batch = append(batch, flowOf("192.0.2.1", "192.0.2.2", "tls", "fin", 1_000_000, 0))
 		}
-		if err := g.Publish(t.Context(), batch); err != nil {
+		if err := g.before(nowhere{}).Publish(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
 	}

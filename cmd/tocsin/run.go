@@ -218,8 +218,8 @@ func (r *runner) run(ctx context.Context) error {
 	var sink sensor.Sink = b
 	var view *liveView
 	if *r.in.view {
-		view = newLiveView(r.cmd, b)
-		sink = view
+		view = newLiveView(r.cmd)
+		sink = view.before(b)
 	}
 	var replayed *sensor.Sensor
 	var live []*sensor.Sensor

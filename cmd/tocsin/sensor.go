@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ what the spool has no room for is discarded, the least important first, and
 counted in the sensor's account. Captures are read no faster than Kafka takes
 their events, and the command ends when it has them all.`,
 		Example: `  sudo tocsin sensor -i eth0 --kafka kafka1:9092,kafka2:9092
+  sudo tocsin sensor -i eth0 --kafka localhost:9092 --live
   tocsin sensor -r capture.pcap --kafka localhost:9092`,
 		Args: cobra.NoArgs,
 	}
@@ -39,7 +41,11 @@ their events, and the command ends when it has them all.`,
 	to := kafkaFlags(cmd)
 	compression := cmd.Flags().String("kafka-compression", string(kafka.Snappy), "`CODEC` of what is published: none, snappy, lz4 or zstd")
 	in := sensingFlags(cmd)
+	in.view = liveFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, quit := context.WithCancel(cmd.Context())
+		defer quit()
+		cmd.SetContext(ctx)
 		codec := kafka.Compression(*compression)
 		switch {
 		case len(*captures) == 0 && len(*ifaces) == 0:
@@ -69,7 +75,7 @@ their events, and the command ends when it has them all.`,
 				return err
 			}
 		}
-		r := &runner{cmd: cmd, in: in, captures: *captures}
+		r := &runner{cmd: cmd, in: in, captures: *captures, quit: quit}
 		if r.taps, err = in.openTaps(cmd.Context(), *ifaces, *how); err != nil {
 			return err
 		}
@@ -160,23 +166,33 @@ func (p *publisher) run(ctx context.Context) error {
 	var sensing errgroup.Group
 	stuck, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	waits := patient{sink, p.spool, p.bound / 2}
+	var now, waits sensor.Sink = sink, patient{sink, p.spool, p.bound / 2}
+	var view *liveView
+	if *p.in.view {
+		view = newLiveView(p.cmd)
+		view.title = strings.Join(p.names(), ", ")
+		now, waits = view.before(now), view.before(waits)
+	}
+	var sensors []*sensor.Sensor
+	var sense []func() error // which begins when all is ready
 	if len(captures) > 0 {
 		s, err := p.in.files(captures, waits)
 		if err != nil {
 			return err
 		}
-		sensing.Go(func() error { return replay(stuck, s) })
+		sensors = append(sensors, s)
+		sense = append(sense, func() error { return replay(stuck, s) })
 	}
 	if len(logs) > 0 {
-		sensing.Go(func() error { return readLogs(stuck, logs, waits, p.cmd.ErrOrStderr()) })
+		sense = append(sense, func() error { return readLogs(stuck, logs, waits, p.cmd.ErrOrStderr()) })
 	}
 	for _, t := range p.taps {
-		s, err := p.in.live(t, sink)
+		s, err := p.in.live(t, now)
 		if err != nil {
 			return err
 		}
-		sensing.Go(func() error {
+		sensors = append(sensors, s)
+		sense = append(sense, func() error {
 			err := s.Run(stuck)
 			if err == nil || stuck.Err() != nil {
 				return err
@@ -185,6 +201,20 @@ func (p *publisher) run(ctx context.Context) error {
 			complain(p.cmd.ErrOrStderr(), err)
 			return errTold
 		})
+	}
+
+	var still func()
+	if view != nil {
+		view.sensors = sensors
+		still = view.show(ctx, p.quit)
+	} else {
+		still = progress(p.cmd.ErrOrStderr(), func() string {
+			n, _ := p.outlet.Published()
+			return fmt.Sprintf("%d published, %d wait", n, p.spool.Pending())
+		})
+	}
+	for _, f := range sense {
+		sensing.Go(f)
 	}
 
 	// When it is asked to end, Kafka has a moment to take what it will take;
@@ -204,16 +234,12 @@ func (p *publisher) run(ctx context.Context) error {
 	watching, watched := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan struct{})
 	go func() { defer close(told); p.watch(watching, p.cmd.ErrOrStderr()) }()
-	still := progress(p.cmd.ErrOrStderr(), func() string {
-		n, _ := p.outlet.Published()
-		return fmt.Sprintf("%d published, %d wait", n, p.spool.Pending())
-	})
 	failed := sensing.Wait()
 	close(finish)
 	err = draining.Wait()
-	still()
 	watched()
 	<-told
+	still()
 	s := p.spool.Stats()
 	if len(p.captures) > 0 || s.Discarded() > 0 || p.spool.Pending() > 0 {
 		fmt.Fprintf(p.cmd.OutOrStdout(), "%s in %.1f s\n", account(&s, left, p.outlet.Refused()), time.Since(began).Seconds())
