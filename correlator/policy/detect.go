@@ -144,8 +144,6 @@ func (p *Policy) Detectors() []correlator.Detector {
 // index finds devices and talkers by address.
 type index struct {
 	p       *Policy
-	devices []int // indices of devices, with all their prefixes
-	talkers []int
 	windows map[string]*Window
 	grants  map[string][]*Grant // by device
 }

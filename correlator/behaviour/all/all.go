@@ -5,6 +5,8 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/correlator/behaviour/beacon"
 	"github.com/tocsin/tocsin/correlator/behaviour/bruteforce"
+	"github.com/tocsin/tocsin/correlator/behaviour/certificate"
+	"github.com/tocsin/tocsin/correlator/behaviour/icmptunnel"
 	"github.com/tocsin/tocsin/correlator/behaviour/scan"
 )
 
@@ -14,5 +16,7 @@ func Detectors() []correlator.Detector {
 		scan.Detector(scan.Config{}),
 		bruteforce.Detector(bruteforce.Config{}),
 		beacon.Detector(beacon.Config{}),
+		icmptunnel.Detector(icmptunnel.Config{}),
+		certificate.Detector(),
 	}
 }

@@ -1,5 +1,6 @@
 // Package bruteforce finds guessing of passwords: many failed logins of one
-// source at one host, and a success that follows failures.
+// source at one host, a few at each of many hosts, and a success that follows
+// failures.
 package bruteforce
 
 import (
@@ -18,16 +19,19 @@ import (
 type Config struct {
 	Span     time.Duration // within which logins are counted; default 10 minutes
 	Failures int           // that make guessing; default 5
+	Targets  int           // hosts at which one source fails, that make spraying; default 6
 }
 
 func (c Config) withDefaults() Config {
 	c.Span = cmp.Or(c.Span, 10*time.Minute)
 	c.Failures = cmp.Or(c.Failures, 5)
+	c.Targets = cmp.Or(c.Targets, 6)
 	return c
 }
 
 var (
 	guessing = event.Technique{ID: "T1110.001", Name: "Password Guessing", Tactics: []string{"Credential Access"}}
+	spraying = event.Technique{ID: "T1110.003", Name: "Password Spraying", Tactics: []string{"Credential Access"}}
 	valid    = event.Technique{ID: "T1078", Name: "Valid Accounts", Tactics: []string{"Initial Access", "Persistence", "Privilege Escalation", "Defense Evasion"}}
 	outcome  = event.Resolve("event.outcome")
 )
@@ -39,7 +43,7 @@ var kinds = []event.Kind{"ssh"}
 // Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "bruteforce 1 %+v", c))
+	sum := sha256.Sum256(fmt.Appendf(nil, "bruteforce 2 %+v", c))
 	hash := hex.EncodeToString(sum[:])
 	guess := &correlator.Rule{
 		Rule:     event.Rule{ID: "tocsin-bruteforce", Name: "Password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
@@ -55,8 +59,14 @@ func Detector(c Config) correlator.Detector {
 			return &afterFailures{need: c.Failures, failures: map[string]int{}}
 		}},
 	}
+	spray := &correlator.Rule{
+		Rule:     event.Rule{ID: "tocsin-bruteforce-spray", Name: "Password spraying", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Severity: 60, Techniques: []event.Technique{spraying},
+		Message: "{source} fails to log in to {targets} hosts",
+		Window:  window.Distinct("destination.ip", c.Span, window.AtLeast(c.Targets)),
+	}
 	return correlator.Detector{
-		Name: "bruteforce", Rules: []*correlator.Rule{guess, success}, Kinds: kinds,
+		Name: "bruteforce", Rules: []*correlator.Rule{guess, success, spray}, Kinds: kinds,
 		Match: func(e *event.Event, emit func(correlator.Signal)) {
 			v, ok := e.Lookup(outcome)
 			if !ok || v.Str() != "failure" && v.Str() != "success" {
@@ -69,6 +79,9 @@ func Detector(c Config) correlator.Detector {
 			if v.Str() == "failure" {
 				s.Value = connection
 				emit(s)
+				wide := correlator.Of(spray, "source.ip="+e.Flow.Src.IP.String()+" protocol="+string(e.Kind), e)
+				wide.Value = event.Str(e.Flow.Dst.IP.String())
+				emit(wide)
 			}
 			s.Rule, s.Value = success, event.List(v, connection)
 			emit(s)
