@@ -13,7 +13,7 @@ SCENE    := testdata/scenarios/$(SCENARIO)
 
 # Debian packages: to build and run, and more to test.
 DEBS_BUILD := gcc libc6-dev libpcap-dev ca-certificates
-DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 ethtool curl procps maven default-jre-headless kcat
+DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 ethtool curl procps maven default-jre-headless kcat softflowd
 DEBS_BENCH := $(DEBS_BUILD) tcpdump softflowd nfdump argus-server libndpi-bin tshark
 
 export CGO_ENABLED := 1

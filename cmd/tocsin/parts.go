@@ -27,6 +27,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/pcap"
 	"github.com/tocsin/tocsin/sensor/flow"
 	logs "github.com/tocsin/tocsin/sensor/log/all"
+	"github.com/tocsin/tocsin/sensor/netflow"
 	"github.com/tocsin/tocsin/sensor/proto"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
 )
@@ -34,7 +35,7 @@ import (
 // schema documents every field that any event may carry.
 func schema() (*event.Schema, error) {
 	var none enrich.Assets
-	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), spool.Fields(), protocols.Fields(), feed.Fields, none.Enricher().Fields}
+	lists := [][]event.FieldDoc{sensor.Fields(), acceptance.Fields(), netflow.Fields(), spool.Fields(), protocols.Fields(), feed.Fields, none.Enricher().Fields}
 	return event.NewSchema(append(lists, logs.Fields(lists...))...)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/capture/follow"
+	"github.com/tocsin/tocsin/sensor/netflow"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
@@ -41,6 +42,7 @@ A folder is one tap: its captures are read in the order of their first packets,
 and new ones as they come, until interrupted, or with --once those that are there.`,
 		Example: `  tocsin run -r border.pcap.zst -r dmz.pcap.zst --assets assets.yml
   sudo tocsin run -i eth0
+  tocsin run --netflow 127.0.0.1:2055
   tocsin run -r capture.pcap --once && tocsin search 'event.kind: alert'`,
 		Args: cobra.NoArgs,
 	}
@@ -49,6 +51,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
+	netflows := cmd.Flags().StringArray("netflow", nil, "`ADDRESS` to receive NetFlow 5 and 9, IPFIX and sFlow on, UDP, such as 127.0.0.1:2055; may be repeated")
 	listen, measure := listenFlag(cmd), metricsFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	where := storeFlags(cmd)
@@ -59,10 +62,10 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		defer quit()
 		cmd.SetContext(ctx)
 		switch {
-		case len(*captures) == 0 && len(*ifaces) == 0:
-			return usagef("run: give a capture with -r or an interface with -i")
-		case *once && len(*ifaces) > 0:
-			return usagef("run: --once is for captures; an interface has no end")
+		case len(*captures) == 0 && len(*ifaces) == 0 && len(*netflows) == 0:
+			return usagef("run: give a capture with -r, an interface with -i or an address for exporters of flows with --netflow")
+		case *once && len(*ifaces)+len(*netflows) > 0:
+			return usagef("run: --once is for captures; an interface has no end, nor have exporters of flows")
 		case *once && *follow:
 			return usagef("run: --once ends when the captures are read, and --follow does not")
 		}
@@ -102,6 +105,14 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		}
 		defer func() { closeTaps(r.taps) }()
 		advise(cmd.ErrOrStderr(), r.taps)
+		for _, addr := range *netflows {
+			conn, err := netflow.Listen(addr)
+			if err != nil {
+				return fmt.Errorf("%w; want HOST:PORT that no other program has", err)
+			}
+			defer conn.Close()
+			r.exports = append(r.exports, conn)
+		}
 		if err := r.follow(cmd.Context(), *follow, *once); err != nil {
 			return err
 		}
@@ -153,7 +164,8 @@ type runner struct {
 	rules      ruleset
 	captures   []string
 	taps       []tap
-	ledger     string // FILE of the rules' ledger; "" for none
+	exports    []net.PacketConn // where exporters send their flows
+	ledger     string           // FILE of the rules' ledger; "" for none
 	quit       func()
 	listener   net.Listener // nil: no console
 	metrics    net.Listener // nil: none
@@ -208,7 +220,7 @@ const subscribers = 2
 
 func (r *runner) run(ctx context.Context) error {
 	began := time.Now()
-	if len(r.taps) > 0 {
+	if len(r.taps)+len(r.exports) > 0 {
 		// What was remembered when the process ended is in the store.
 		if err := r.warm(ctx); err != nil {
 			return err
@@ -316,6 +328,9 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	if replayed != nil {
 		sensing.Go(func() error { return replay(stuck, replayed) })
+	}
+	for _, conn := range r.exports {
+		sensing.Go(func() error { return netflow.New(netflow.DefaultConfig()).Run(stuck, conn, b) })
 	}
 	if len(logs) > 0 {
 		sensing.Go(func() error { return readLogs(stuck, logs, sink, r.cmd.ErrOrStderr()) })

@@ -54,6 +54,7 @@ var fences = []struct {
 	{"github.com/elastic/go-elasticsearch", []string{"store/elastic"}, "stages know the store, not Elasticsearch"},
 	{"github.com/danielgtaylor/huma", []string{"console"}, "only the console speaks HTTP"},
 	{"github.com/prometheus/client_golang", []string{"metrics"}, "parts keep their numbers themselves; only what shows them knows Prometheus"},
+	{"github.com/netsampler/goflow2", []string{"sensor/netflow"}, "stages know flows, not how exporters write them"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "only commands read flags"},
 }
 
