@@ -102,6 +102,14 @@ soak: ## run sensors for DURATION on a busy cable with faults (root); what they 
 bench-kafka: setup-test ## events per second to and from Kafka, beside its library's own writer
 	go test -run '^$$' -bench . -benchtime 1x -count 3 ./bus/kafka
 
+AWAY   ?= 10m
+KILLS  ?= 20
+FAULTS ?= .
+.PHONY: faults
+faults: setup-test build ## break the distributed pipeline in every way, and compare (root; KILLS=, AWAY=, FAULTS=regexp)
+	go run ./testdata/bench/captures -only mixed -packets 120000 -out $(CACHE)/faults
+	go run ./internal/faults -kills $(KILLS) -away $(AWAY) -only '$(FAULTS)' -table $(CACHE)/faults/table.md
+
 .PHONY: record
 record: ## record the scenarios again (root; makes network namespaces)
 	testdata/range/record $(SCENARIO)

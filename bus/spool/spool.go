@@ -543,7 +543,11 @@ func (s *Spool) Ack(b *Batch) error {
 	if s.closed {
 		return nil
 	}
-	return writeHead(q.head, q.acked)
+	// A full disk may refuse that, and must not hold up what makes room on it.
+	if err := writeHead(q.head, q.acked); err != nil {
+		s.failure = err
+	}
+	return nil
 }
 
 func readHead(f *os.File) position {

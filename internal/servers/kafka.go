@@ -64,6 +64,10 @@ type KafkaConfig struct {
 	Secured bool
 	// Users are names and passwords for SASL.
 	Users map[string]string
+	// Advertised are further listeners without authentication, by name: the
+	// address that clients are told, such as a proxy's. Where the broker listens
+	// is in Kafka.Behind.
+	Advertised map[string]string
 	// Properties are added to the broker's, or take their place.
 	Properties map[string]string
 	// Java are added to the options of the Java machine, and win over those
@@ -81,6 +85,8 @@ type Kafka struct {
 	MutualTLS string // TLS that asks for the client's certificate
 	SASL      string // TLS with PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
 	*Certificates
+
+	Behind map[string]string // addresses of the listeners of KafkaConfig.Advertised
 
 	dir, lib string
 	java     []string
@@ -179,6 +185,17 @@ func (k *Kafka) configure(ctx context.Context, cfg KafkaConfig) error {
 	}
 	props["advertised.listeners"] = listeners
 	props["listeners"] = listeners + ",CONTROLLER://" + controller
+	k.Behind = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Advertised)) {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		k.Behind[name] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		props["advertised.listeners"] += "," + name + "://" + cfg.Advertised[name]
+		props["listeners"] += "," + name + "://" + k.Behind[name]
+		props["listener.security.protocol.map"] += "," + name + ":PLAINTEXT"
+	}
 	maps.Copy(props, cfg.Properties)
 	var text bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(props)) {

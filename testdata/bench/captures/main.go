@@ -29,14 +29,15 @@ func main() {
 	out := flag.String("out", ".cache/bench", "`DIR` to write to")
 	scenarios := flag.String("scenarios", "testdata/scenarios", "`DIR` of the recorded scenarios")
 	packets := flag.Int("packets", 1_500_000, "least `N`umber of packets in a capture")
+	only := flag.String("only", "", "write this capture alone")
 	flag.Parse()
-	if err := run(*out, *scenarios, *packets); err != nil {
+	if err := run(*out, *scenarios, *packets, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "captures:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out, scenarios string, packets int) error {
+func run(out, scenarios string, packets int, only string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
@@ -62,16 +63,23 @@ func run(out, scenarios string, packets int) error {
 			parts[i].path = filepath.Join(corpus, parts[i].path)
 		}
 	}
-	if err := multiply(filepath.Join(out, "mixed.pcap"), parts, packets); err != nil {
-		return err
+	for _, c := range []struct {
+		name string
+		make func(path string) error
+	}{
+		{"mixed", func(path string) error { return multiply(path, parts, packets) }},
+		{"industrial", func(path string) error { return multiply(path, once(industrial), packets) }},
+		{"concurrent", func(path string) error { return write(path, concurrent) }},
+		{"stress", func(path string) error { return write(path, func(w *writer) error { return stress(w, packets) }) }},
+	} {
+		if only != "" && only != c.name {
+			continue
+		}
+		if err := c.make(filepath.Join(out, c.name+".pcap")); err != nil {
+			return err
+		}
 	}
-	if err := multiply(filepath.Join(out, "industrial.pcap"), once(industrial), packets); err != nil {
-		return err
-	}
-	if err := write(filepath.Join(out, "concurrent.pcap"), concurrent); err != nil {
-		return err
-	}
-	return write(filepath.Join(out, "stress.pcap"), func(w *writer) error { return stress(w, packets) })
+	return nil
 }
 
 // recordings are the captures below a folder, by path.
