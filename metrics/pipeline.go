@@ -15,7 +15,13 @@ var (
 	detectGroups    = &Metric{"tocsin_correlator_groups", Gauge, nil, "Groups of rules that are remembered."}
 	detectKept      = &Metric{"tocsin_correlator_signals", Gauge, nil, "Matches that are remembered."}
 
-	pipelineMetrics = []*Metric{storedEvents, busWaiting, busRoom, detectEvents, detectSignals, detectReports, detectLate, detectEvicted, detectTruncated, detectGroups, detectKept}
+	spoolEvents    = &Metric{"tocsin_spool_events_total", Counter, nil, "Events that were put into the spool."}
+	spoolPublished = &Metric{"tocsin_spool_published_events_total", Counter, nil, "Events of the spool that the bus has acknowledged."}
+	spoolDiscarded = &Metric{"tocsin_spool_discarded_events_total", Counter, []string{"cause"}, "Events that were discarded: full, for want of room, or failed, where the disk would not take or keep them."}
+	spoolPending   = &Metric{"tocsin_spool_pending_events", Gauge, nil, "Events that wait in the spool."}
+	spoolBytes     = &Metric{"tocsin_spool_bytes", Gauge, nil, "Size of the spool on disk."}
+
+	pipelineMetrics = []*Metric{spoolEvents, spoolPublished, spoolDiscarded, spoolPending, spoolBytes, storedEvents, busWaiting, busRoom, detectEvents, detectSignals, detectReports, detectLate, detectEvicted, detectTruncated, detectGroups, detectKept}
 )
 
 // Correlator is the source of a correlator.
@@ -44,6 +50,28 @@ func Bus(waiting func() (n, room int)) Source {
 		emit(busWaiting, float64(n))
 		emit(busRoom, float64(room))
 	}}
+}
+
+// SpoolAccount is what became of the events of a spool.
+type SpoolAccount struct {
+	Spooled, Published, Full, Failed, Pending uint64
+	Bytes                                     int64
+}
+
+// Spool is the source of a spool between the sensors and a bus.
+func Spool(account func() SpoolAccount) Source {
+	return Source{
+		Metrics: []*Metric{spoolEvents, spoolPublished, spoolDiscarded, spoolPending, spoolBytes},
+		Read: func(emit Emit) {
+			a := account()
+			emit(spoolEvents, float64(a.Spooled))
+			emit(spoolPublished, float64(a.Published))
+			emit(spoolDiscarded, float64(a.Full), "full")
+			emit(spoolDiscarded, float64(a.Failed), "failed")
+			emit(spoolPending, float64(a.Pending))
+			emit(spoolBytes, float64(a.Bytes))
+		},
+	}
 }
 
 // Store is the source of a store: how many events were put into it.

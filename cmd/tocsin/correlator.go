@@ -19,6 +19,7 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/correlator/spread"
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/elastic"
 )
@@ -45,6 +46,7 @@ All correlators of a group need the same rules, lists and assets.`,
 	lateness := cmd.Flags().Duration("lateness", correlator.DefaultLateness, "how far behind the latest event an event may be published and still count exactly")
 	remember := cmd.Flags().Int("remember", 1_000_000, "matches of rules to remember, at some 400 bytes each")
 	once := cmd.Flags().Bool("once", false, "exit when everything that is published by now is stored")
+	measure := metricsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		cfg, lists, err := what.config(cmd.ErrOrStderr())
 		if err != nil {
@@ -66,6 +68,15 @@ All correlators of a group need the same rules, lists and assets.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, d.store.Close()) }()
+		l, err := listenForMetrics(*measure)
+		if err != nil {
+			return err
+		}
+		hide, err := showMetrics(cmd.Context(), l, cmd.OutOrStdout(), metrics.Correlator(d.stats))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, hide()) }()
 		if err := d.run(cmd.Context()); err != nil {
 			return err
 		}

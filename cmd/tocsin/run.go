@@ -88,11 +88,9 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			defer l.Close()
 			r.listener = l
 		}
-		if *measure != "" {
-			l, err := listenForMetrics(*measure)
-			if err != nil {
-				return err
-			}
+		if l, err := listenForMetrics(*measure); err != nil {
+			return err
+		} else if l != nil {
 			defer l.Close()
 			r.metrics = l
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/tocsin/tocsin/bus/kafka"
 	"github.com/tocsin/tocsin/bus/spool"
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor"
 )
 
@@ -40,6 +41,7 @@ their events, and the command ends when it has them all.`,
 	spooling := spoolFlags(cmd)
 	to := kafkaFlags(cmd)
 	compression := cmd.Flags().String("kafka-compression", string(kafka.Snappy), "`CODEC` of what is published: none, snappy, lz4 or zstd")
+	measure := metricsFlag(cmd)
 	in := sensingFlags(cmd)
 	in.view = liveFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -76,6 +78,11 @@ their events, and the command ends when it has them all.`,
 			}
 		}
 		r := &runner{cmd: cmd, in: in, captures: *captures, quit: quit}
+		if r.metrics, err = listenForMetrics(*measure); err != nil {
+			return err
+		} else if r.metrics != nil {
+			defer r.metrics.Close()
+		}
 		if r.taps, err = in.openTaps(cmd.Context(), *ifaces, *how); err != nil {
 			return err
 		}
@@ -163,6 +170,7 @@ func (p *publisher) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var measured []metrics.Named
 	var sensing errgroup.Group
 	stuck, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -180,6 +188,7 @@ func (p *publisher) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		measured = append(measured, metrics.Named{Source: "captures", Sensor: s})
 		sensors = append(sensors, s)
 		sense = append(sense, func() error { return replay(stuck, s) })
 	}
@@ -191,6 +200,7 @@ func (p *publisher) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		measured = append(measured, metrics.Named{Source: t[0].Interfaces()[0].Name, Sensor: s})
 		sensors = append(sensors, s)
 		sense = append(sense, func() error {
 			err := s.Run(stuck)
@@ -203,6 +213,16 @@ func (p *publisher) run(ctx context.Context) error {
 		})
 	}
 
+	hide, err := showMetrics(context.WithoutCancel(ctx), p.metrics, p.cmd.OutOrStdout(), metrics.Sensors(measured), metrics.Spool(func() metrics.SpoolAccount {
+		s := p.spool.Stats()
+		return metrics.SpoolAccount{
+			Spooled: total(s.Spooled), Published: total(s.Acknowledged), Full: total(s.Full), Failed: total(s.Failed),
+			Pending: total(s.Pending), Bytes: s.Bytes,
+		}
+	}))
+	if err != nil {
+		return err
+	}
 	var still func()
 	if view != nil {
 		view.sensors = sensors
@@ -247,7 +267,15 @@ func (p *publisher) run(ctx context.Context) error {
 	if err == nil && failed == nil && s.Discarded() > 0 {
 		err = fmt.Errorf("sensor: %d events were discarded; give the spool more room with --spool-bytes", s.Discarded())
 	}
-	return errors.Join(failed, err)
+	return errors.Join(failed, err, hide())
+}
+
+// total is the sum over all classes.
+func total(c spool.Counts) (n uint64) {
+	for _, x := range c {
+		n += x
+	}
+	return n
 }
 
 // farewell is how long Kafka has when the sensor is asked to end.
