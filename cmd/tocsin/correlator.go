@@ -235,11 +235,6 @@ func (d *distributed) match(ctx context.Context, delivery kafka.EventDelivery) e
 			return err
 		}
 	}
-	if mark, ok := src.Mark(); ok {
-		if records, err = encoded(records, spread.Message{Mark: &mark}, "", mark.Time); err != nil {
-			return err
-		}
-	}
 	var kept errgroup.Group
 	kept.Go(func() error { return d.store.Put(ctx, delivery.Events, nil) })
 	kept.Go(func() error { return d.signals.Publish(ctx, records) })
@@ -249,7 +244,20 @@ func (d *distributed) match(ctx context.Context, delivery kafka.EventDelivery) e
 	d.mu.Lock()
 	src.seen, src.empty = d.latest, 0
 	d.mu.Unlock()
+	// Not before the events are stored: --once ends when all are marked.
+	if mark, ok := src.Mark(); ok {
+		return d.mark(ctx, mark)
+	}
 	return nil
+}
+
+// mark writes a mark to all partitions of signals.
+func (d *distributed) mark(ctx context.Context, mark spread.Mark) error {
+	records, err := encoded(nil, spread.Message{Mark: &mark}, "", mark.Time)
+	if err != nil {
+		return err
+	}
+	return d.signals.Publish(ctx, records)
 }
 
 // encoded appends the record of a message; without a key it goes to all
@@ -274,15 +282,10 @@ func (d *distributed) idle(ctx context.Context, partition int, next int64) error
 	if wait {
 		return nil
 	}
-	mark, ok := src.Idle(seen, next)
-	if !ok {
-		return nil
+	if mark, ok := src.Idle(seen, next); ok {
+		return d.mark(ctx, mark)
 	}
-	records, err := encoded(nil, spread.Message{Mark: &mark}, "", mark.Time)
-	if err != nil {
-		return err
-	}
-	return d.signals.Publish(ctx, records)
+	return nil
 }
 
 // keepFrom begins with partitions of signals, or goes on with those that it had.
