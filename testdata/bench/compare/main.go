@@ -125,6 +125,7 @@ type program struct {
 
 // Names of Tocsin's ways to be measured.
 const (
+	counted    = "tocsin, flows counted"
 	flowsAlone = "tocsin, flows alone"
 	everything = "tocsin, every protocol"
 	twoWorkers = "tocsin, every protocol, two workers"
@@ -138,6 +139,7 @@ const tsharkPart = 0.05
 
 func (b *bench) programs() []program {
 	return []program{
+		{name: counted, args: []string{b.tocsin, "events", "--count", "--workers", "1", "--protocols", "none", "{capture}"}},
 		{name: flowsAlone, args: []string{b.tocsin, "events", "--workers", "1", "--protocols", "none", "{capture}"}},
 		{name: everything, args: []string{b.tocsin, "events", "--workers", "1", "{capture}"}},
 		{name: twoWorkers, args: []string{b.tocsin, "events", "--workers", "2", "{capture}"}},
@@ -154,14 +156,17 @@ func (b *bench) programs() []program {
 // goals are ratios of packets per CPU second to reach.
 var goals = map[string]map[string]map[string]float64{
 	"mixed": {
+		counted:    {"tcpdump": 1.2, "softflowd": 2.4, "nfpcapd": 1, "argus": 1},
 		flowsAlone: {"tcpdump": 1.2, "softflowd": 2.4, "nfpcapd": 1, "argus": 1},
 		everything: {"tcpdump": 0.75, "ndpiReader": 6, reassemblydump: 13, "tshark": 0},
 	},
 	"industrial": {
+		counted:    {"tcpdump": 1.2, "softflowd": 2.4, "nfpcapd": 1, "argus": 1},
 		flowsAlone: {"tcpdump": 1.2, "softflowd": 2.4, "nfpcapd": 1, "argus": 1},
 		everything: {"tcpdump": 0.4, "ndpiReader": 2, reassemblydump: 0, "tshark": 0},
 	},
 	"stress": {
+		counted:    {"tcpdump": 0, "softflowd": 10, "nfpcapd": 1, "argus": 1},
 		flowsAlone: {"tcpdump": 0, "softflowd": 10, "nfpcapd": 1, "argus": 1},
 		everything: {"tcpdump": 0.15, "ndpiReader": 15, reassemblydump: 0, "tshark": 0},
 	},
@@ -208,9 +213,9 @@ func (b *bench) capture(name, path string) error {
 		b.rows = append(b.rows, atMost("100,000 concurrent flows, peak memory", "", float64(best[flowsAlone].peak)/1e6, 100, " MB"))
 		return nil
 	}
-	for _, own := range b.programs()[:2] {
+	for _, own := range b.programs()[:3] {
 		what := name + ": " + strings.TrimPrefix(own.name, "tocsin, ")
-		for _, p := range b.programs()[3:] {
+		for _, p := range b.programs()[4:] {
 			goal, compared := goals[name][own.name][p.name]
 			if !compared || best[p.name].cpu == 0 {
 				continue
