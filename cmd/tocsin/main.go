@@ -120,7 +120,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(),
-		newRules(), newIntel(), newPolicy(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
+		newRules(), newIntel(), newPolicy(), newAssets(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)
 	root.AddCommand(announced()...)
 	return root

@@ -29,8 +29,8 @@ type Assets struct {
 type zone struct{ name, trust string }
 
 type asset struct {
-	name, zone, role, sector string
-	level                    int
+	name, zone, role, sector, owner string
+	level                           int
 }
 
 // file is the asset file's form.
@@ -103,7 +103,7 @@ func Parse(text []byte) (*Assets, error) {
 		case x.Level < 0 || x.Level > 5:
 			return nil, fmt.Errorf("asset %s: level %d: want a protection level from 1 to 5", x.Name, x.Level)
 		}
-		known := &asset{name: x.Name, zone: x.Zone, role: x.Role, sector: x.Sector, level: x.Level}
+		known := &asset{name: x.Name, zone: x.Zone, role: x.Role, sector: x.Sector, owner: x.Owner, level: x.Level}
 		for _, s := range x.Addresses {
 			addr, err := netip.ParseAddr(s)
 			if err != nil {
@@ -135,6 +135,14 @@ var fields = func() []event.FieldDoc {
 	}
 	return docs
 }()
+
+// Owner is who owns the asset at an address; empty if the file does not say.
+func (a *Assets) Owner(addr netip.Addr) string {
+	if x := a.byAddr[addr]; x != nil {
+		return x.owner
+	}
+	return ""
+}
 
 // Enricher returns the enricher of these assets.
 func (a *Assets) Enricher() correlator.Enricher {

@@ -27,9 +27,10 @@ var arrows = map[string][]string{
 	"store":      {"event"},
 	"trace":      {"event", "store"},
 	"incident":   {"event", "store"},
+	"inventory":  {"event"},
 	"console":    {"event", "store", "trace", "incident"},
 	"metrics":    {"event", "sensor", "correlator"},
-	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "console", "metrics"},
+	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "inventory", "console", "metrics"},
 	"internal":   {"event"},
 	"testdata":   {"event", "sensor"}, // programs that make test data
 }
