@@ -190,6 +190,7 @@ func (d *distributed) run(ctx context.Context) error {
 			return d.lists.keepFresh(working, d.errs, d.store, events.Publish, d.tell)
 		})
 	}
+	onDuty(working)
 	err = both.Wait()
 	if errors.Is(context.Cause(work), errFinished) {
 		return nil

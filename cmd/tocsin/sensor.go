@@ -251,6 +251,7 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	onDuty(ctx)
 	watching, watched := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan struct{})
 	go func() { defer close(told); p.watch(watching, p.cmd.ErrOrStderr()) }()

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"time"
+)
+
+// onDuty tells systemd that a service has started, and then, as often as its
+// watchdog wants to hear, that it lives, until ctx ends; see sd_notify(3). It
+// does nothing where systemd does not ask.
+func onDuty(ctx context.Context) {
+	addr := os.Getenv("NOTIFY_SOCKET")
+	if addr == "" {
+		return
+	}
+	tell := func(state string) {
+		c, err := net.Dial("unixgram", addr) // a leading @ is that of an abstract socket
+		if err != nil {
+			return // systemd does without, or starts us again
+		}
+		defer c.Close()
+		c.Write([]byte(state))
+	}
+	tell("READY=1")
+	every, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || every <= 0 {
+		return
+	}
+	go func() {
+		t := time.NewTicker(max(time.Duration(every)*time.Microsecond/3, time.Millisecond))
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				tell("WATCHDOG=1")
+			case <-ctx.Done():
+				tell("STOPPING=1")
+				return
+			}
+		}
+	}()
+}
