@@ -31,13 +31,9 @@ groups matched most. Nothing is stored.`,
 		Args:    cobra.ExactArgs(1),
 	}
 	where, lists := storeFlags(cmd), placeholderFlag(cmd)
-	last := cmd.Flags().String("last", "", "only the last `DURATION` before the newest event that is stored, such as 24h or 30d")
+	last := lastFlag(cmd)
 	top := cmd.Flags().Int("top", 10, "how many `GROUPS` to list")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		span, err := parseDays(*last)
-		if err != nil {
-			return usagef("--last %s: %v", *last, err)
-		}
 		b := &backtest{days: map[string]*backtestDay{}, groups: map[string]uint64{}}
 		q := store.Query{Set: store.Events}
 		if _, statErr := os.Stat(args[0]); statErr == nil {
@@ -65,12 +61,8 @@ groups matched most. Nothing is stored.`,
 			return err
 		}
 		defer s.Close()
-		if span > 0 {
-			_, newest, err := s.Span(cmd.Context())
-			if err != nil {
-				return err
-			}
-			q.From = newest.Add(-span)
+		if q.From, err = last.since(cmd.Context(), s); err != nil {
+			return err
 		}
 		if err := b.run(cmd.Context(), s, q); err != nil {
 			return err
@@ -82,23 +74,6 @@ groups matched most. Nothing is stored.`,
 		return nil
 	}
 	return cmd
-}
-
-// parseDays reads a duration, which may be in days; "" is 0.
-func parseDays(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	unit := time.Duration(1)
-	text := s
-	if n := len(s) - 1; s[n] == 'd' {
-		text, unit = s[:n]+"h", 24
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > 100*365*24*time.Hour/unit {
-		return 0, errors.New("want a duration, such as 90m, 24h or 30d")
-	}
-	return d * unit, nil
 }
 
 // backtest counts what would have been found.

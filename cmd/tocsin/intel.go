@@ -215,11 +215,11 @@ func newIntelRetro() *cobra.Command {
 		Long: `Match stored events with lists, as if the lists had been there when the events
 came, and store the alerts. tocsin run does so by itself with what is new on its
 feeds. Doing it again changes nothing.`,
-		Example: `  tocsin intel retro partner.stix.json --last 2160h
+		Example: `  tocsin intel retro partner.stix.json --last 90d
   tocsin intel retro --feeds feeds.yml`,
 	}
 	feeds, where := feedsFlag(cmd), storeFlags(cmd)
-	last := cmd.Flags().Duration("last", 0, "look back `DURATION` from the latest event, such as 2160h; at everything, if not given")
+	last := lastFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && *feeds == "" {
 			return usagef("intel retro: give lists, or --feeds")
@@ -237,9 +237,9 @@ feeds. Doing it again changes nothing.`,
 		if err != nil {
 			return err
 		}
-		var since time.Time
-		if *last > 0 {
-			since = latest.Add(-*last)
+		since, err := last.since(cmd.Context(), st)
+		if err != nil {
+			return err
 		}
 		var first time.Time
 		n, err := lookBack(cmd.Context(), st, r.rules.Table(), since, func(ctx context.Context, alerts []event.Alert) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,69 +13,12 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/correlator/policy"
 	"github.com/tocsin/tocsin/event"
-	"github.com/tocsin/tocsin/store"
-	"github.com/tocsin/tocsin/store/embedded"
-	"github.com/tocsin/tocsin/store/query"
 )
 
 func newPolicy() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Learn, check and compare who may do what to which industrial device"}
 	cmd.AddCommand(newPolicyLearn(), newPolicyCheck(), newPolicyDiff())
 	return cmd
-}
-
-// past are the flags that choose among stored events.
-type past struct {
-	where    storing
-	last     *time.Duration
-	from, to *timeValue
-}
-
-func pastFlags(cmd *cobra.Command) past {
-	return past{
-		where: storeFlags(cmd),
-		last:  cmd.Flags().Duration("last", 0, "only the last `DURATION` before the newest event that is stored, such as 24h"),
-		from:  timeFlag(cmd, "from", "from this `TIME` on (RFC 3339)"),
-		to:    timeFlag(cmd, "to", "before this `TIME` (RFC 3339)"),
-	}
-}
-
-// each calls f for the stored events that match a query, in the order of their
-// times. f's event is its own.
-func (p past) each(ctx context.Context, text string, f func(e *event.Event) error) error {
-	fields, err := schema()
-	if err != nil {
-		return err
-	}
-	q := store.Query{Set: store.Events, From: time.Time(*p.from), To: time.Time(*p.to)}
-	if text != "" {
-		if q.Where, err = query.Parse(text, fields, query.Auto); err != nil {
-			return usageError{err}
-		}
-	}
-	s, err := p.where.open(ctx, embedded.ReadOnly)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if *p.last > 0 {
-		_, newest, err := s.Span(ctx)
-		if err != nil {
-			return err
-		}
-		if since := newest.Add(-*p.last); since.After(q.From) {
-			q.From = since
-		}
-	}
-	for e, err := range s.Search(ctx, q) {
-		if err != nil {
-			return err
-		}
-		if err := f(&e); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func newPolicyLearn() *cobra.Command {
@@ -86,7 +28,7 @@ func newPolicyLearn() *cobra.Command {
 		Long: `Propose a policy from stored industrial events: one readable file in which those
 who do the same stand together, to be corrected and kept by a person. Learning
 makes no alerts; what is proposed allows what was seen and nothing else.`,
-		Example: `  tocsin policy learn --last 168h > policy.yml
+		Example: `  tocsin policy learn --last 7d > policy.yml
   tocsin policy learn 'destination.ip: 10.50.0.0/24' -o policy.yml`,
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -125,7 +67,7 @@ func newPolicyCheck() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Check a policy, and with --stored say what it would have reported",
 		Example: `  tocsin policy check policy.yml
-  tocsin policy check policy.yml --stored --last 720h`,
+  tocsin policy check policy.yml --stored --last 30d`,
 		Args: cobra.ExactArgs(1),
 	}
 	stored := pastFlags(cmd)

@@ -10,14 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tocsin/tocsin/event"
-	"github.com/tocsin/tocsin/store"
-	"github.com/tocsin/tocsin/store/embedded"
-	"github.com/tocsin/tocsin/store/query"
 )
 
 func newSearch() *cobra.Command {
@@ -31,39 +27,22 @@ in a subset of Lucene, or in Arkime's expressions. docs/QUERY.md has the languag
   tocsin search 'source.ip: 198.51.100.66' --last 1h`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	where := storeFlags(cmd)
-	last := cmd.Flags().Duration("last", 0, "only the last `DURATION` before the newest event that is stored, such as 24h")
-	from := timeFlag(cmd, "from", "from this `TIME` on (RFC 3339)")
-	to := timeFlag(cmd, "to", "before this `TIME` (RFC 3339)")
+	stored := pastFlags(cmd)
 	limit := cmd.Flags().Int("limit", 1000, "show at most `N`; 0 for all")
 	newest := cmd.Flags().Bool("newest", false, "newest first")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON lines")
 	asCSV := cmd.Flags().Bool("csv", false, "print comma-separated values")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		fields, err := schema()
-		if err != nil {
-			return err
-		}
-		q := store.Query{From: time.Time(*from), To: time.Time(*to), Desc: *newest}
+		text := ""
 		if len(args) == 1 {
-			if q.Where, err = query.Parse(args[0], fields, query.Auto); err != nil {
-				return usageError{err}
-			}
+			text = args[0]
 		}
-		s, err := where.open(cmd.Context(), embedded.ReadOnly)
+		s, q, err := stored.open(cmd.Context(), text)
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		if *last > 0 {
-			_, newest, err := s.Span(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if since := newest.Add(-*last); since.After(q.From) {
-				q.From = since
-			}
-		}
+		q.Desc = *newest
 		if *limit > 0 {
 			q.Limit = *limit + 1 // one more tells whether there is more
 		}
