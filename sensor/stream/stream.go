@@ -68,7 +68,9 @@ type Budget struct {
 	spare [][]byte // of any size, for what is pending
 }
 
-// Buffers of one size are used again; larger segments get their own.
+// Buffers of one size are used again. Larger segments get their own, and so do
+// those that would leave more than half of one empty: what is kept takes no more
+// than twice what the bound counts.
 const (
 	bufferSize = 2048
 	maxFree    = 256
@@ -79,7 +81,7 @@ func (b *Budget) Used() int { return b.used }
 
 func (b *Budget) keep(data []byte) []byte {
 	b.used += len(data) + blockCost
-	if len(data) > bufferSize {
+	if len(data) > bufferSize || len(data) <= bufferSize/2 {
 		return append([]byte(nil), data...)
 	}
 	var buf []byte

@@ -301,6 +301,41 @@ func TestManySmallBlocks(t *testing.T) {
 	}
 }
 
+// TestSmallSegments keeps segments of all lengths, which take no more memory than
+// twice what the budget counts.
+func TestSmallSegments(t *testing.T) {
+	b := &Budget{PerHalf: 1 << 30, Total: 1 << 30}
+	var h Half
+	h.Syn(0)
+	payload := make([]byte, 2*bufferSize)
+	at, blocks := uint32(2), uint32(maxBlocks-1)
+	for i := range blocks {
+		n := 1 + i*uint32(len(payload)-1)/blocks
+		h.Push(b, at, payload[:n])
+		at += n + 1
+	}
+	taken := 0
+	for i := range h.blocks {
+		taken += cap(h.blocks[i].buf)
+	}
+	if len(h.blocks) != int(blocks) || taken > 2*b.Used() {
+		t.Errorf("%d blocks take %d bytes, %d are counted", len(h.blocks), taken, b.Used())
+	}
+	// Those of attackers are of a byte.
+	h.Close(b)
+	h.Syn(0)
+	for i := range blocks {
+		h.Push(b, 2+2*i, payload[:1])
+	}
+	taken = 0
+	for i := range h.blocks {
+		taken += cap(h.blocks[i].buf)
+	}
+	if len(h.blocks) != int(blocks) || taken > b.Used() {
+		t.Errorf("%d blocks of a byte take %d bytes, %d are counted", len(h.blocks), taken, b.Used())
+	}
+}
+
 // TestDiscard asks that the account of gaps is the same whether or not
 // content is wanted, and whether or not what is not wanted is skipped.
 func TestDiscard(t *testing.T) {

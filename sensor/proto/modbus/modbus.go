@@ -141,7 +141,7 @@ type request struct {
 
 // parser is the state of one flow.
 type parser struct {
-	pending [maxPending]request // oldest first
+	pending []request // the first n, oldest first; as many as ever waited, maxPending at most
 	n       int
 	values  memory
 	client  proto.Dir // who asks
@@ -260,6 +260,9 @@ func (p *parser) ask(m adu, now time.Time, odd oddities, out *proto.Out) {
 	same := func(r *request) bool { return r.tid == m.tid && r.unit == m.unit && r.pdu[0] == m.pdu[0] }
 	if i := p.find(same); i >= 0 {
 		p.expire(i, out)
+	}
+	if p.n == len(p.pending) {
+		p.pending = append(p.pending, request{})
 	}
 	r := &p.pending[p.n]
 	p.n++

@@ -59,3 +59,27 @@ func TestManyObjects(t *testing.T) {
 		t.Errorf("objects %s, want %s", o, want)
 	}
 }
+
+// A flow that never has more than one request on its way has no room for more:
+// there may be a hundred thousand such.
+func TestRoomForRequests(t *testing.T) {
+	p := new(parser)
+	out := proto.NewOut(new(event.Arena), func(time.Time, []event.Field) {})
+	now := time.Unix(0, 0)
+	read := []byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1}
+	answer := []byte{0, 1, 0, 0, 0, 5, 1, 3, 2, 0, 7}
+	for range 100 {
+		p.Parse(proto.Orig, read, now, out)
+		p.Parse(proto.Resp, answer, now, out)
+	}
+	if len(p.pending) != 1 || cap(p.pending) != 1 {
+		t.Errorf("room for %d requests, want 1", cap(p.pending))
+	}
+	for i := range byte(2 * maxPending) {
+		read[1] = i
+		p.Parse(proto.Orig, read, now, out)
+	}
+	if p.n != maxPending || len(p.pending) != maxPending {
+		t.Errorf("%d requests wait in room for %d, want %d", p.n, len(p.pending), maxPending)
+	}
+}
