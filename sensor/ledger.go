@@ -98,7 +98,7 @@ var ledgerDocs = func() (docs [numCounts]event.FieldDoc) {
 		dropped(countDropped+int(o-packet.UnknownLink), o.String(), "Packets dropped by the decoder for this cause.")
 	}
 	dropped(countKernel, "kernel", "Packets for which the capture ring had no room.")
-	dropped(countIface, "interface", "Packets that the network interface lost for want of room.")
+	dropped(countIface, "interface", "Packets that the network interface lost for want of room, and those that came in the moments in which it went down or up.")
 	dropped(countDamaged, "damaged", "Packets that came to the network interface broken: the frame's checksum, length or alignment was wrong.")
 	dropped(countUnread, "unread", "Packets that were captured and waited to be read when the sensor stopped.")
 	dropped(countOther, "other", "Packets that the source lost for another cause.")

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/google/gopacket/pcap"
@@ -84,20 +86,29 @@ type Source struct {
 	ring     ring
 	link     capture.LinkType
 	taps     []capture.Interface
-	index    int        // of the interface
-	device   *device    // nil if another source tells of it
-	card     *card      // likewise
-	left     *remainder // what the filter leaves out; nil without filter, and likewise
-	longest  int        // a frame can be, without offloads
+	index    int       // of the interface
+	device   *device   // nil if another source tells of it
+	card     *card     // likewise
+	left     *counting // what the filter leaves out; nil without filter, and likewise
+	between  *between  // likewise
+	group    []*Source // all that share the packets
+	longest  int       // a frame can be, without offloads
 	received uint64
-	arrived  uint64 // at the socket, whether there was room or not
-	dropped  uint64 // for want of room in the ring
-	freezes  uint64
+	stats    stats
 	outages  uint64
 	oversize uint64
 	last     capture.State // as of the last call of Counters
 	quiet    time.Time     // since when nothing has come; zero if something has
 	gone     bool          // the interface; what is in the ring is still read
+}
+
+// stats are what the kernel says of a socket. The first source of several asks
+// for all of theirs.
+type stats struct {
+	mu      sync.Mutex
+	arrived uint64 // whether there was room or not
+	dropped uint64 // for want of room in the ring
+	freezes uint64
 }
 
 // Open starts to capture on as many sockets as the configuration says. Each
@@ -168,13 +179,52 @@ func Open(ctx context.Context, c Config) (sources []*Source, err error) {
 			return sources, fmt.Errorf("count what filter %q leaves out: %w", c.Filter, err)
 		}
 	}
+	all, err := countAll(dev)
+	if err != nil {
+		return sources, fmt.Errorf("count what comes while the interface goes down and up: %w", err)
+	}
+	sources[0].between, sources[0].group = &between{all: all, before: math.MaxInt64}, sources
 	// Only now that all share may any of them see packets.
 	for _, s := range sources {
 		if err := attach(s.fd, accept); err != nil {
 			return sources, fmt.Errorf("filter %q: %w", c.Filter, err)
 		}
 	}
+	if began, ok := sources[0].between.measure(sources[0].given); ok {
+		sources[0].between.began = began
+	} else {
+		sources[0].between.began = math.MaxInt64 / 2 // it will never be known
+	}
 	return sources, nil
+}
+
+// ask asks the kernel for the socket's statistics, by any goroutine.
+func (s *Source) ask() (arrived, dropped, freezes uint64) {
+	t := &s.stats
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.fd >= 0 {
+		// The kernel begins anew each time that it is asked.
+		if n, err := unix.GetsockoptTpacketStatsV3(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			t.arrived += uint64(n.Packets)
+			t.dropped += uint64(n.Drops)
+			t.freezes += uint64(n.Freeze_q_cnt)
+		}
+	}
+	return t.arrived, t.dropped, t.freezes
+}
+
+// given is how many packets the kernel has given to the sockets of the group,
+// or left out by their filter.
+func (s *Source) given() (n uint64) {
+	for _, other := range s.group {
+		arrived, _, _ := other.ask()
+		n += arrived
+	}
+	if s.left != nil {
+		n += s.left.packets()
+	}
+	return n
 }
 
 // nature is what must be known of an interface.
@@ -450,31 +500,44 @@ func (s *Source) Interfaces() []capture.Interface { return s.taps }
 // filter left out, the first source of several tells. It is to be called by the
 // goroutine that calls Next.
 func (s *Source) Counters() capture.Counters {
-	if s.fd >= 0 {
-		// The kernel begins anew each time that it is asked.
-		if stats, err := unix.GetsockoptTpacketStatsV3(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			s.arrived += uint64(stats.Packets)
-			s.dropped += uint64(stats.Drops)
-			s.freezes += uint64(stats.Freeze_q_cnt)
-		}
-	}
-	c := capture.Counters{Received: s.received, Oversized: s.oversize, Dropped: map[string]uint64{"kernel": s.dropped}}
+	arrived, dropped, _ := s.ask()
+	c := capture.Counters{Received: s.received, Oversized: s.oversize, Dropped: map[string]uint64{"kernel": dropped}}
 	if s.ctx.Err() != nil {
-		c.Dropped["unread"] = s.arrived - min(s.arrived, s.dropped+s.received)
+		c.Dropped["unread"] = arrived - min(arrived, dropped+s.received)
 	}
 	if s.device != nil {
 		lost := s.device.lost()
-		c.Dropped["interface"], c.Dropped["damaged"] = lost.noRoom, lost.damaged
+		c.Dropped["interface"], c.Dropped["damaged"] = lost.noRoom+s.missed(), lost.damaged
 		c.Outages = s.outages
 	}
 	if s.left != nil {
-		c.Filtered = s.left.filtered()
+		c.Filtered = s.left.packets()
 	}
 	if s.card != nil {
 		c.State = s.state()
 	}
 	c.RingFill = s.ring.fill()
 	return c
+}
+
+// missed is how many packets came while the interface went down or up. It is known
+// a reading later, and at the end.
+func (s *Source) missed() uint64 {
+	if s.fd < 0 {
+		return s.between.missed
+	}
+	// A ring that is never empty leaves nobody to hear of it.
+	if code, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && unix.Errno(code) == unix.ENETDOWN {
+		s.outages++
+	}
+	if s.outages > 0 {
+		s.between.look(s.given)
+		if s.ctx.Err() != nil {
+			time.Sleep(time.Millisecond)
+			s.between.look(s.given)
+		}
+	}
+	return s.between.missed
 }
 
 // state is how the interface is; after Close, how it was.
@@ -491,7 +554,11 @@ func (s *Source) state() *capture.State {
 }
 
 // Freezes is how often the ring was full, as of the last call of Counters.
-func (s *Source) Freezes() uint64 { return s.freezes }
+func (s *Source) Freezes() uint64 {
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	return s.stats.freezes
+}
 
 // Close implements capture.Source. It takes back the memory that packets lie
 // in, so it must not be called while one is looked at; to stop Next, cancel
@@ -508,6 +575,9 @@ func (s *Source) Close() error {
 	if s.left != nil {
 		err = errors.Join(err, s.left.close())
 	}
+	if s.between != nil {
+		err = errors.Join(err, s.between.all.close())
+	}
 	if s.card != nil {
 		err = errors.Join(err, s.card.close())
 	}
@@ -515,6 +585,8 @@ func (s *Source) Close() error {
 		err = errors.Join(err, unix.Munmap(s.ring.memory))
 		s.ring = ring{}
 	}
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
 	err = errors.Join(err, unix.Close(s.fd))
 	s.fd = -1
 	return err

@@ -10,60 +10,65 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remainder counts the packets that a filter leaves out, which the kernel
-// forgets. It is a second socket on the interface with the opposite filter.
-// Nobody reads it: the kernel finds its little room used up and counts a packet
-// without copying it.
-type remainder struct {
-	fd    int
-	count uint64
+// counting is a socket that counts packets, and keeps none. Nobody reads it: the
+// kernel finds its little room used up and counts a packet without copying it.
+type counting struct {
+	fd int
+	n  uint64
 }
 
-// countRemainder begins to count what accept does not let through.
-func countRemainder(accept []unix.SockFilter, dev nature) (*remainder, error) {
-	refuse, err := opposite(accept)
-	if err != nil {
-		return nil, err
-	}
+// count begins to count what a program lets through of an interface, or if index
+// is 0 of all; on loopback, only what arrives.
+func count(code []unix.SockFilter, index int, loopback bool) (*counting, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	r := &remainder{fd: fd}
+	c := &counting{fd: fd}
 	err = errors.Join(
-		attach(fd, refuse),
+		attach(fd, code),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0), // becomes the kernel's least
 	)
-	if dev.loopback {
+	if loopback {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
 	}
 	if err == nil {
-		err = bind(fd, dev.index)
+		err = bind(fd, index)
 	}
 	if err != nil {
-		return nil, errors.Join(err, r.close())
+		return nil, errors.Join(err, c.close())
 	}
-	return r, nil
+	return c, nil
 }
 
-// filtered is how many packets the filter has left out.
-func (r *remainder) filtered() uint64 {
-	if r.fd >= 0 {
+// countRemainder begins to count what accept does not let through, and the
+// kernel forgets.
+func countRemainder(accept []unix.SockFilter, dev nature) (*counting, error) {
+	refuse, err := opposite(accept)
+	if err != nil {
+		return nil, err
+	}
+	return count(refuse, dev.index, dev.loopback)
+}
+
+// packets is how many have come.
+func (c *counting) packets() uint64 {
+	if c.fd >= 0 {
 		// The kernel begins anew each time that it is asked. Those for which
 		// there was no room are among the packets.
-		if stats, err := unix.GetsockoptTpacketStats(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			r.count += uint64(stats.Packets)
+		if stats, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			c.n += uint64(stats.Packets)
 		}
 	}
-	return r.count
+	return c.n
 }
 
-func (r *remainder) close() error {
-	if r.fd < 0 {
+func (c *counting) close() error {
+	if c.fd < 0 {
 		return nil
 	}
-	err := unix.Close(r.fd)
-	r.fd = -1
+	err := unix.Close(c.fd)
+	c.fd = -1
 	return err
 }
 
@@ -85,7 +90,7 @@ func opposite(code []unix.SockFilter) ([]unix.SockFilter, error) {
 	return not, nil
 }
 
-// bind lets a socket have all packets of an interface.
+// bind lets a socket have all packets of an interface, or if index is 0 of all.
 func bind(fd, index int) error {
 	var order [2]byte
 	binary.BigEndian.PutUint16(order[:], unix.ETH_P_ALL)
