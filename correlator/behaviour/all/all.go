@@ -6,7 +6,10 @@ import (
 	"github.com/tocsin/tocsin/correlator/behaviour/beacon"
 	"github.com/tocsin/tocsin/correlator/behaviour/bruteforce"
 	"github.com/tocsin/tocsin/correlator/behaviour/certificate"
+	"github.com/tocsin/tocsin/correlator/behaviour/exfil"
 	"github.com/tocsin/tocsin/correlator/behaviour/icmptunnel"
+	"github.com/tocsin/tocsin/correlator/behaviour/lateral"
+	"github.com/tocsin/tocsin/correlator/behaviour/neighbour"
 	"github.com/tocsin/tocsin/correlator/behaviour/scan"
 )
 
@@ -17,6 +20,9 @@ func Detectors() []correlator.Detector {
 		bruteforce.Detector(bruteforce.Config{}),
 		beacon.Detector(beacon.Config{}),
 		icmptunnel.Detector(icmptunnel.Config{}),
+		exfil.Detector(exfil.Config{}),
+		lateral.Detector(lateral.Config{}),
+		neighbour.Detector(neighbour.Config{}),
 		certificate.Detector(),
 	}
 }

@@ -1,6 +1,7 @@
 package all_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -15,10 +16,11 @@ import (
 // story makes events one second apart.
 type story struct {
 	events []event.Event
+	step   time.Duration // between events, if not a second
 }
 
 func (s *story) add(e event.Event, src, dst string, port int) {
-	e.Time = time.Unix(1_700_000_000+int64(len(s.events)), 0).UTC()
+	e.Time = time.Unix(1_700_000_000, 0).UTC().Add(time.Duration(len(s.events)) * cmp.Or(s.step, time.Second))
 	e.Flow.Src.IP, e.Flow.Dst.IP, e.Flow.Dst.Port = netip.MustParseAddr(src), netip.MustParseAddr(dst), uint16(port)
 	if e.Flow.Transport == 0 {
 		e.Flow.Transport = event.ProtoTCP
@@ -77,6 +79,39 @@ func certificate(s *story, server string, from, to time.Duration) {
 		{Name: "tls.server.not_after", Value: event.Time(begin.Add(to))},
 		{Name: "tls.server.not_before", Value: event.Time(begin.Add(from))},
 	}}, "10.0.9.9", server, 443)
+}
+
+// upload is a flow from inside that took so long and was reported at its end.
+func upload(s *story, dst, id string, took time.Duration, out, in uint64) {
+	e := flow("SF")
+	e.Flow.Src.Payload, e.Flow.Dst.Payload, e.Flow.CommunityID = out, in, id
+	e.Flow.End = time.Unix(1_700_000_000, 0).UTC().Add(time.Duration(len(s.events)) * s.step)
+	e.Flow.Start = e.Flow.End.Add(-took)
+	e.Fields = []event.Field{{Name: "network.direction", Value: event.Str("outbound")}}
+	s.add(e, "10.0.0.1", dst, 443)
+}
+
+// session is a flow between hosts inside, which began so long after the story.
+func session(s *story, src, dst string, port int, began time.Duration, bytes uint64) {
+	e := flow("SF")
+	e.Flow.Src.Payload, e.Flow.Dst.Payload = bytes, bytes
+	e.Flow.Start = time.Unix(1_700_000_000, 0).UTC().Add(began)
+	e.Fields = []event.Field{{Name: "network.direction", Value: event.Str("internal")}}
+	s.add(e, src, dst, port)
+}
+
+// neighbour is an advertisement by one MAC, or a solicitation that it answered.
+func neighbour(s *story, ip string, mac byte, answered bool) {
+	e := flow("OTH")
+	e.Sensor = "tap"
+	e.Flow.Transport, e.Flow.Src.Port, e.Flow.Src.MAC, e.Flow.Src.Packets = event.ProtoICMPv6, 136, event.MAC{2, 0, 0, 0, 0, mac}, 1
+	if answered {
+		e.Flow.Src.Port, e.Flow.Src.MAC = 135, event.MAC{2, 0, 0, 0, 0, 99}
+		e.Flow.Dst.MAC, e.Flow.Dst.Packets = event.MAC{2, 0, 0, 0, 0, mac}, 1
+		s.add(e, "fd00::99", ip, 136)
+		return
+	}
+	s.add(e, ip, "ff02::1", 0)
 }
 
 func login(outcome string) event.Event {
@@ -177,6 +212,83 @@ func TestBehaviours(t *testing.T) {
 			"tocsin-certificate-expired destination.ip=10.0.0.3 tls.server.not_after=2023-11-14T21:13:20Z",
 			"tocsin-certificate-early destination.ip=10.0.0.4 tls.server.not_before=2023-11-14T23:13:20Z",
 		}},
+		{"a slow port scan, and a slow host scan over UDP", func(s *story) {
+			s.step = time.Minute
+			for p := range 25 {
+				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 1000+p)
+				e := flow("S0")
+				e.Flow.Transport, e.Flow.Src.Packets, e.Flow.Src.Payload = event.ProtoUDP, 1, 46
+				s.add(e, "192.0.2.2", fmt.Sprintf("10.0.0.%d", p+1), 161)
+			}
+		}, []string{
+			"tocsin-scan-ports-slow source.ip=192.0.2.1 destination.ip=10.0.0.1",
+			"tocsin-scan-hosts-slow source.ip=192.0.2.2 destination.port=161",
+		}},
+		{"too slow, and the same few ports for long", func(s *story) {
+			s.step = 4 * time.Minute
+			for p := range 30 {
+				s.add(flow("REJ"), "192.0.2.1", "10.0.0.1", 1000+p)
+				s.add(flow("REJ"), "192.0.2.2", "10.0.0.1", 1000+p%4)
+			}
+		}, nil},
+		{"a sparse scan by echoes and connections, and echoes that are answered", func(s *story) {
+			s.step = 2 * time.Minute
+			for n := range 16 {
+				e := flow("S0")
+				if n%2 == 0 {
+					e = flow("OTH")
+					e.Flow.Transport, e.Flow.Src.Port, e.Flow.Src.Packets = event.ProtoICMPv6, 128, 1
+				}
+				s.add(e, "2001:db8:1::1", fmt.Sprintf("2001:db8:2:%x::%x", n, n*n+1), 1000+n)
+			}
+			s.step = time.Second
+			for n := range 40 {
+				echo(s, "2001:db8:1::2", fmt.Sprintf("2001:db8:2::%x", n+1), 2, 112, 2, 112)
+			}
+		}, []string{"tocsin-scan-sparse source.ip=2001:db8:1::1 destination.network=2001:db8:2::/48"}},
+		{"an upload in pieces, seen by two sensors", func(s *story) {
+			s.step = 10 * time.Second
+			for n := range 6 {
+				upload(s, "192.0.2.1", fmt.Sprint("1:", n), time.Second, 1_000_000, 9000)
+				upload(s, "192.0.2.1", fmt.Sprint("1:", n), time.Second, 999_000, 9000)
+			}
+		}, []string{"tocsin-exfiltration source.ip=10.0.0.1 destination.ip=192.0.2.1"}},
+		{"half of it, seen by two sensors; a call with pictures; a backup that goes on as ever; a long flow, reported twice", func(s *story) {
+			s.step = 30 * time.Second
+			for n := range 4 {
+				upload(s, "192.0.2.1", fmt.Sprint("1:", n), time.Second, 1_000_000, 9000)
+				upload(s, "192.0.2.1", fmt.Sprint("1:", n), time.Second, 999_000, 9000)
+			}
+			upload(s, "192.0.2.2", "1:call", time.Minute, 90_000_000, 100_000_000)
+			s.step = 4 * time.Minute
+			s.events = s.events[:0]
+			for n := range 30 {
+				// Slowly it becomes what is usual.
+				upload(s, "192.0.2.3", fmt.Sprint("1:backup ", n), time.Second, 700_000+30_000*uint64(n), 9000)
+			}
+			upload(s, "192.0.2.4", "1:long", 3*time.Hour, 40_000_000, 9000)
+			upload(s, "192.0.2.4", "1:long", 4*time.Hour, 50_000_000, 9000)
+		}, nil},
+		{"from host to host by RDP, the first session ending last", func(s *story) {
+			session(s, "10.0.0.2", "10.0.0.3", 3389, 10*time.Second, 9000)
+			session(s, "10.0.0.1", "10.0.0.2", 3389, 0, 9000)
+		}, []string{"tocsin-lateral host.ip=10.0.0.2 protocol=rdp"}},
+		{"back to where it came from; on before it came; on by another protocol; refused", func(s *story) {
+			session(s, "10.0.0.1", "10.0.0.2", 445, 0, 9000)
+			session(s, "10.0.0.2", "10.0.0.1", 445, 10*time.Second, 9000)
+			session(s, "10.0.1.1", "10.0.1.2", 22, 10*time.Second, 9000)
+			session(s, "10.0.1.2", "10.0.1.3", 22, 0, 9000)
+			session(s, "10.0.2.1", "10.0.2.2", 22, 0, 9000)
+			session(s, "10.0.2.2", "10.0.2.3", 5985, 10*time.Second, 9000)
+			session(s, "10.0.3.1", "10.0.3.2", 22, 0, 9000)
+			session(s, "10.0.3.2", "10.0.3.3", 22, 10*time.Second, 100)
+		}, nil},
+		{"two neighbours with one address, and one that repeats itself", func(s *story) {
+			neighbour(s, "fd00::1", 1, true)
+			neighbour(s, "fd00::1", 2, false)
+			neighbour(s, "fd00::2", 3, true)
+			neighbour(s, "fd00::2", 3, false)
+		}, []string{"tocsin-neighbour observer.name=tap network.vlan.id=0 address=fd00::1"}},
 		{"four failures, each seen by two sensors, and a success", func(s *story) {
 			for n := range 8 {
 				e := login("failure")

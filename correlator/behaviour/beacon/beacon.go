@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -50,7 +51,7 @@ var direction = event.Resolve("network.direction")
 // Detector returns the detector. It needs network.direction, which enrichment sets.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "beacon 1 %+v", c))
+	sum := sha256.Sum256(fmt.Appendf(nil, "beacon 2 %+v", c))
 	rule := &correlator.Rule{
 		Rule:     event.Rule{ID: "tocsin-beacon", Name: "Regular calls outside", Ruleset: "behaviour", Version: "1", Hash: hex.EncodeToString(sum[:])},
 		Severity: 50,
@@ -72,7 +73,7 @@ func Detector(c Config) correlator.Detector {
 				return
 			}
 			s := correlator.Of(rule, "source.ip="+f.Src.IP.String()+" destination.ip="+f.Dst.IP.String()+" destination.port="+strconv.Itoa(int(f.Dst.Port)), e)
-			s.Value = event.List(event.Time(f.Start), event.Str(f.CommunityID))
+			s.Value = event.List(event.Time(f.Start), event.Str(f.CommunityID), event.Int(int64(min(f.Src.Payload, math.MaxInt64))))
 			emit(s)
 		},
 	}
@@ -82,6 +83,7 @@ func Detector(c Config) correlator.Detector {
 type call struct {
 	start time.Time
 	id    string
+	size  int64 // bytes sent
 	seen  int
 }
 
@@ -91,10 +93,11 @@ type rhythm struct {
 	calls []call
 }
 
-func parse(s *correlator.Signal) (at time.Time, id string) {
+func parse(s *correlator.Signal) (at time.Time, id string, size int64) {
 	v := s.Value.List()
 	at, _ = v[0].Time()
-	return at, v[1].Str()
+	size, _ = v[2].Int()
+	return at, v[1].Str(), size
 }
 
 func (r *rhythm) find(id string) int {
@@ -102,17 +105,17 @@ func (r *rhythm) find(id string) int {
 }
 
 func (r *rhythm) Add(s *correlator.Signal) {
-	at, id := parse(s)
+	at, id, size := parse(s)
 	if i := r.find(id); i >= 0 {
 		r.calls[i].seen++
 		return
 	}
 	i, _ := slices.BinarySearchFunc(r.calls, at, func(c call, t time.Time) int { return c.start.Compare(t) })
-	r.calls = slices.Insert(r.calls, i, call{at, id, 1})
+	r.calls = slices.Insert(r.calls, i, call{at, id, size, 1})
 }
 
 func (r *rhythm) Remove(s *correlator.Signal) {
-	_, id := parse(s)
+	_, id, _ := parse(s)
 	if i := r.find(id); i >= 0 {
 		if r.calls[i].seen--; r.calls[i].seen == 0 {
 			r.calls = slices.Delete(r.calls, i, i+1)
@@ -141,6 +144,25 @@ func (r *rhythm) measure() (n int, median time.Duration, near int) {
 	return len(intervals), median, near
 }
 
+// sizes returns the median of what the latest calls sent, and how many sent
+// nearly as much. It says how alike the calls are, and decides nothing: a
+// program that has something to report sends more.
+func (r *rhythm) sizes() (median int64, near int) {
+	calls := r.calls[max(0, len(r.calls)-maxCalls):]
+	sizes := make([]int64, len(calls))
+	for i, c := range calls {
+		sizes[i] = c.size
+	}
+	slices.Sort(sizes)
+	median = sizes[len(sizes)/2]
+	for _, x := range sizes {
+		if math.Abs(float64(x-median)) <= r.cfg.Near*float64(median) {
+			near++
+		}
+	}
+	return median, near
+}
+
 func (r *rhythm) Holds() bool {
 	if len(r.calls) < r.cfg.Calls {
 		return false
@@ -151,9 +173,10 @@ func (r *rhythm) Holds() bool {
 
 func (r *rhythm) Explain() event.Explain {
 	n, median, near := r.measure()
+	size, alike := r.sizes()
 	return event.Explain{
 		Field:     "event.start",
 		Predicate: fmt.Sprintf("at least %d calls, %.0f %% of the intervals within %.0f %% of their median", r.cfg.Calls, 100*r.cfg.Share, 100*r.cfg.Near),
-		Value:     fmt.Sprintf("%d calls, %d of %d intervals near %s", n+1, near, n, median.Round(10*time.Millisecond)),
+		Value:     fmt.Sprintf("%d calls, %d of %d intervals near %s, %d of the calls near %d bytes sent", n+1, near, n, median.Round(10*time.Millisecond), alike, size),
 	}
 }
