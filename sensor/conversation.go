@@ -374,7 +374,7 @@ func (sh *shard) call(c *conversation, dir proto.Dir, b []byte, now time.Time) (
 	n, err := c.parser.Parse(dir, b, now, sh.out)
 	switch err {
 	case nil:
-	case proto.Done:
+	case proto.ErrDone:
 		c.ignore(&sh.budget)
 	default:
 		cause = err.Error()

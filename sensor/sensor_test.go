@@ -195,7 +195,7 @@ func (p *shouting) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out)
 		}
 		switch string(line) {
 		case "DONE":
-			return n, proto.Done
+			return n, proto.ErrDone
 		case "BAD":
 			return n, errors.New("bad line")
 		case "BUG":

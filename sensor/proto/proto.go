@@ -67,10 +67,10 @@ type Protocol struct {
 	Fields []event.FieldDoc
 }
 
-// Done is what Parse returns when nothing of interest can come any more of a
+// ErrDone is what Parse returns when nothing of interest can come any more of a
 // flow, of either direction: neither Parse nor Gap nor End is called again, and
 // nothing more is put in order for it. What was to be emitted was.
-var Done = errors.New("done")
+var ErrDone = errors.New("done")
 
 // MaxProbe is how many bytes of a direction are kept until a probe decides.
 const MaxProbe = 2048
@@ -110,7 +110,7 @@ type Parser interface {
 	// capture time of the packet that completed b. b is valid until Parse
 	// returns. An error means that the bytes are not what they should be: the
 	// flow is not parsed further, and the error's text is counted as cause,
-	// unless it is Done.
+	// unless it is ErrDone.
 	Parse(dir Dir, b []byte, now time.Time, out *Out) (n int, err error)
 	// Gap says that n bytes of a direction were never seen; what Parse gets
 	// next comes after them, and what it had left unconsumed is gone.

@@ -136,7 +136,7 @@ func (pl *player) play(dir proto.Dir, data []byte, at time.Duration) {
 	switch {
 	case n < 0 || n > len(b):
 		pl.t.Fatalf("Parse was given %d bytes and says it used %d", len(b), n)
-	case err == proto.Done:
+	case err == proto.ErrDone:
 		clear(b)
 		pl.over = true
 		return

@@ -127,7 +127,7 @@ type parser struct {
 // Parse is given what has come in one direction; see proto.Parser.
 func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	if p.done {
-		return len(b), proto.Done
+		return len(b), proto.ErrDone
 	}
 	if p.start.IsZero() {
 		p.start = now
@@ -144,7 +144,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 			used = p.login.packet(dir == p.client, b[n:])
 			if p.login.state == accepted || p.login.state == beyond {
 				p.emit(out)
-				return len(b), proto.Done
+				return len(b), proto.ErrDone
 			}
 		default:
 			used = len(b) - n

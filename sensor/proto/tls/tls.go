@@ -142,7 +142,7 @@ type parser struct {
 // Parse implements proto.Parser.
 func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (n int, err error) {
 	if p.done {
-		return len(b), proto.Done
+		return len(b), proto.ErrDone
 	}
 	s := &p.sides[dir]
 	if p.h != nil && now.Sub(p.h.at) > maxWait {
@@ -157,7 +157,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 			p.finish(out)
 		}
 		if p.done {
-			return len(b), proto.Done
+			return len(b), proto.ErrDone
 		}
 		rest := b[n:]
 		if s.skip > 0 {
@@ -188,7 +188,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 			}
 			p.h.anomalies |= badRecord
 			p.finish(out)
-			return len(b), proto.Done
+			return len(b), proto.ErrDone
 		}
 		s.begun, s.lost = true, false
 		if len(rest) < recordHeader+size {
@@ -202,7 +202,7 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 		}
 	}
 	if p.done {
-		return n, proto.Done
+		return n, proto.ErrDone
 	}
 	return n, nil
 }

@@ -184,7 +184,7 @@ func parse(t testing.TB, pieces []prototest.Piece, n int) (events []event.Event)
 		for data := x.Data; len(data) > 0; data = data[min(n, len(data)):] {
 			r := append(rest[x.Dir], data[:min(n, len(data))]...)
 			k, err := p.Parse(x.Dir, r, time.Date(2026, 1, 1, 0, 0, 0, int(x.At), time.UTC), out)
-			if err == proto.Done {
+			if err == proto.ErrDone {
 				return events
 			}
 			if err != nil {
@@ -287,7 +287,7 @@ func TestAfterwards(t *testing.T) {
 	p := new(parser)
 	out := proto.NewOut(new(event.Arena), func(time.Time, []event.Field) {})
 	for _, x := range prototest.Load(t, "testdata/tls12.txt") {
-		if n, err := p.Parse(x.Dir, x.Data, time.Unix(0, 0), out); n != len(x.Data) || err != nil && err != proto.Done {
+		if n, err := p.Parse(x.Dir, x.Data, time.Unix(0, 0), out); n != len(x.Data) || err != nil && err != proto.ErrDone {
 			t.Fatalf("used %d of %d, %v", n, len(x.Data), err)
 		}
 	}
@@ -295,7 +295,7 @@ func TestAfterwards(t *testing.T) {
 		t.Errorf("after the handshake the parser holds %+v", p)
 	}
 	noise := []byte("this is no record")
-	if n, err := p.Parse(proto.Resp, noise, time.Unix(0, 0), out); n != len(noise) || err != proto.Done {
+	if n, err := p.Parse(proto.Resp, noise, time.Unix(0, 0), out); n != len(noise) || err != proto.ErrDone {
 		t.Errorf("used %d, %v", n, err)
 	}
 }
