@@ -11,6 +11,7 @@ package metrics
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -99,5 +100,5 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 // Documented are all metrics that any process of Tocsin has, beside those that
 // Prometheus' own library has of Go and of processes.
 func Documented() []*Metric {
-	return append(append([]*Metric{buildInfo}, sensorMetrics()...), pipelineMetrics...)
+	return slices.Concat([]*Metric{buildInfo}, sensorMetrics(), pipelineMetrics, kafkaMetrics, elasticMetrics)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture"
 	"github.com/tocsin/tocsin/sensor/capture/file"
 	"github.com/tocsin/tocsin/sensor/proto/all"
+	"github.com/tocsin/tocsin/store/elastic"
 )
 
 // accounts adds up the ledger's events of each tap, and counts the others.
@@ -154,6 +155,8 @@ func TestDocumented(t *testing.T) {
 		metrics.Store(func() uint64 { return 3 }),
 		metrics.Spool(func() metrics.SpoolAccount { return metrics.SpoolAccount{Spooled: 9, Full: 5, Bytes: 6} }),
 		metrics.Correlator(func() correlator.Stats { return correlator.Stats{Events: 4} }),
+		metrics.Kafka(func() []metrics.Topic { return nil }),
+		metrics.Elasticsearch(func() elastic.Stats { return elastic.Stats{} }),
 	}
 	shown := map[string]bool{"tocsin_build_info": true}
 	for _, s := range sources {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -58,25 +59,21 @@ All correlators of a group need the same rules, lists and assets.`,
 			return err
 		}
 		defer client.Close()
-		d := &distributed{errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists,
+		d := &distributed{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists,
 			sources: map[int]*source{}, keepers: map[int]*keeper{}}
 		if d.matcher, err = correlator.NewMatcher(cfg); err != nil {
 			return err
+		}
+		if d.metrics, err = listenForMetrics(*measure); err != nil {
+			return err
+		} else if d.metrics != nil {
+			defer d.metrics.Close()
 		}
 		kept.refused = d.refused
 		if d.store, err = kept.openToFill(cmd.Context()); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, d.store.Close()) }()
-		l, err := listenForMetrics(*measure)
-		if err != nil {
-			return err
-		}
-		hide, err := showMetrics(cmd.Context(), l, cmd.OutOrStdout(), metrics.Correlator(d.stats))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, hide()) }()
 		if err := d.run(cmd.Context()); err != nil {
 			return err
 		}
@@ -98,6 +95,7 @@ All correlators of a group need the same rules, lists and assets.`,
 // Kafka → stage one → store, and signals to Kafka → stage two → alerts to the
 // store and to Kafka.
 type distributed struct {
+	out     io.Writer
 	errs    io.Writer
 	client  *kafka.Client
 	topics  kafka.Topics
@@ -106,6 +104,7 @@ type distributed struct {
 	matcher *correlator.Matcher
 	lists   *reputation
 	store   store.Store
+	metrics net.Listener // nil: none
 
 	signals, alerts, dead *kafka.Producer
 	ends                  []int64 // of the events, when the process began
@@ -139,11 +138,10 @@ const quiet = 10
 // errFinished ends the work of --once.
 var errFinished = errors.New("finished")
 
-func (d *distributed) run(ctx context.Context) error {
+func (d *distributed) run(ctx context.Context) (err error) {
 	if err := d.client.Check(ctx); err != nil {
 		return err
 	}
-	var err error
 	for _, p := range []struct {
 		at    **kafka.Producer
 		topic string
@@ -167,24 +165,30 @@ func (d *distributed) run(ctx context.Context) error {
 	defer finish(nil)
 	d.finish = finish
 	both, working := errgroup.WithContext(work)
+	cfg := kafka.DefaultConsumerConfig(d.topics.Signals, d.group+"-signals")
+	cfg.Linger = 50 * time.Millisecond
+	cfg.Assigned = func(as []kafka.Assignment) {
+		d.keepFrom(as)
+		if d.once && len(as) == 0 {
+			both.Go(func() error { return d.wait(working) })
+		}
+	}
+	cfg.Start, cfg.Note, cfg.Idle = d.start, d.note, d.complete
+	signals := d.client.Consumer(cfg)
+
+	hide, err := showMetrics(ctx, d.metrics, d.out, d.measured(events, signals)...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hide()) }()
+
 	both.Go(func() error {
 		cfg := kafka.DefaultConsumerConfig(d.topics.Events, d.group)
 		cfg.Parallel = runtime.GOMAXPROCS(0)
 		cfg.Assigned, cfg.Idle = d.readFrom, d.idle
 		return events.Consume(working, cfg, d.match)
 	})
-	both.Go(func() error {
-		cfg := kafka.DefaultConsumerConfig(d.topics.Signals, d.group+"-signals")
-		cfg.Linger = 50 * time.Millisecond
-		cfg.Assigned = func(as []kafka.Assignment) {
-			d.keepFrom(as)
-			if d.once && len(as) == 0 {
-				both.Go(func() error { return d.wait(working) })
-			}
-		}
-		cfg.Start, cfg.Note, cfg.Idle = d.start, d.note, d.complete
-		return d.client.Consumer(cfg).Consume(working, d.keep)
-	})
+	both.Go(func() error { return signals.Consume(working, d.keep) })
 	if !d.once {
 		both.Go(func() error {
 			return d.lists.keepFresh(working, d.errs, d.store, events.Publish, d.tell)
@@ -199,6 +203,24 @@ func (d *distributed) run(ctx context.Context) error {
 		return nil // asked to stop
 	}
 	return err
+}
+
+// measured is what Prometheus is told.
+func (d *distributed) measured(events *kafka.Bus, signals *kafka.Consumer) []metrics.Source {
+	written := func(topic string, p *kafka.Producer) metrics.Topic {
+		t := metrics.Topic{Name: topic}
+		t.Published, t.Bytes, t.Retries = p.Published()
+		return t
+	}
+	sources := []metrics.Source{metrics.Correlator(d.stats), metrics.Kafka(func() []metrics.Topic {
+		both := written(d.topics.Signals, d.signals)
+		both.Consumers = []kafka.ConsumerStats{signals.Stats()}
+		return []metrics.Topic{{Name: d.topics.Events, Stats: events.Stats()}, both, written(d.topics.Alerts, d.alerts), written(d.topics.Dead, d.dead)}
+	})}
+	if s, ok := d.store.(*elastic.Store); ok {
+		sources = append(sources, metrics.Elasticsearch(s.Stats))
+	}
+	return sources
 }
 
 // readFrom begins with partitions of events.

@@ -36,4 +36,9 @@ func TestDocsOfDeployments(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Check(t, filepath.Join(folder, "kibana", "tocsin.ndjson"), kibana)
+	grafana, err := dashboards.Grafana()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, filepath.Join(folder, "grafana", "tocsin.json"), grafana)
 }

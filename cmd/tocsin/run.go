@@ -26,6 +26,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/follow"
 	"github.com/tocsin/tocsin/sensor/netflow"
 	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/elastic"
 	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
 	"github.com/tocsin/tocsin/trace/all"
@@ -270,7 +271,11 @@ func (r *runner) run(ctx context.Context) error {
 		if replayed != nil {
 			sensors = append(sensors, metrics.Named{Source: "captures", Sensor: replayed})
 		}
-		h, err := metricsPage(metrics.Sensors(sensors), metrics.Bus(b.Waiting), metrics.Correlator(r.correlator.Stats), metrics.Store(r.events.Load))
+		sources := []metrics.Source{metrics.Sensors(sensors), metrics.Bus(b.Waiting), metrics.Correlator(r.correlator.Stats), metrics.Store(r.events.Load)}
+		if es, ok := r.store.(*elastic.Store); ok {
+			sources = append(sources, metrics.Elasticsearch(es.Stats))
+		}
+		h, err := metricsPage(sources...)
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"incident":   {"event", "store"},
 	"inventory":  {"event"},
 	"console":    {"event", "store", "trace", "incident"},
-	"metrics":    {"event", "sensor", "correlator"},
+	"metrics":    {"event", "sensor", "bus", "correlator", "store"},
 	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "inventory", "console", "metrics"},
 	"internal":   {"event"},
 	"testdata":   {"event", "sensor"}, // programs that make test data
