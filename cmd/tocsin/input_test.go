@@ -81,12 +81,3 @@ func TestPipeOnce(t *testing.T) {
 		t.Errorf("a pipe gives %d bytes of alerts, the file %d", got.Len(), want.Len())
 	}
 }
-
-func mustOpen(t *testing.T, path string) io.Reader {
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
