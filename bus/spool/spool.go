@@ -442,10 +442,12 @@ func (s *Spool) readFrom(c Class, most int) *Batch {
 	q := &s.queues[c]
 	for !s.closed {
 		if q.reading == nil {
-			if len(q.segments) == 0 {
+			// What was read of the segments before may still be there.
+			i := slices.IndexFunc(q.segments, func(seg *segment) bool { return seg.read == 0 && seg.records > 0 })
+			if i < 0 {
 				return nil
 			}
-			q.reading, q.read = q.segments[0], 0
+			q.reading, q.read = q.segments[i], 0
 		}
 		seg := q.reading
 		if q.read < seg.size {
