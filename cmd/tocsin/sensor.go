@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -70,6 +72,9 @@ their events, and the command ends when it has them all.`,
 		defer client.Close()
 		var id *identity
 		if len(*ifaces) > 0 {
+			if os.Getenv("GOGC") == "" {
+				defer debug.SetGCPercent(debug.SetGCPercent(liveGC))
+			}
 			if id, err = successor(*asUser, cfg.Dir); err != nil {
 				return err
 			}
@@ -112,6 +117,11 @@ their events, and the command ends when it has them all.`,
 	}
 	return cmd
 }
+
+// liveGC is the garbage collector's percentage while a sensor captures live: it
+// has a machine for years, so memory is worth more than processor time. See
+// docs/BENCHMARKS.md.
+const liveGC = 40
 
 // spoolFlagSet are the flags of commands that keep events on disk until they
 // are elsewhere.
