@@ -412,7 +412,9 @@ func (h *Half) Next(b *Budget) (Piece, bool) {
 	}
 	if len(h.blocks) > 0 && h.blocks[0].seq == h.next {
 		k := h.blocks[0]
-		h.blocks = h.blocks[:copy(h.blocks, h.blocks[1:])]
+		if h.blocks = h.blocks[:copy(h.blocks, h.blocks[1:])]; len(h.blocks) == 0 {
+			h.blocks = h.room()
+		}
 		p := Piece{Data: k.data}
 		h.next += k.n
 		h.Counters.Delivered += uint64(k.n)
@@ -447,7 +449,20 @@ func (h *Half) Close(b *Budget) {
 	for i := range h.blocks {
 		h.drop(b, &h.blocks[i])
 	}
-	*h = Half{blocks: h.blocks[:0]}
+	*h = Half{blocks: h.room()}
+}
+
+// fewBlocks is for how many blocks a Half keeps room when it has none.
+const fewBlocks = 8
+
+// room is what is left of the blocks' memory when there are none. One that once
+// had many, and then others in its place, would have room for as many as ever
+// were for good: 36 KB, which no budget counts.
+func (h *Half) room() []block {
+	if cap(h.blocks) > fewBlocks {
+		return nil
+	}
+	return h.blocks[:0]
 }
 
 // Pending keeps what a parser has not consumed of one direction. Its memory is

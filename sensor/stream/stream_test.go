@@ -336,6 +336,32 @@ func TestSmallSegments(t *testing.T) {
 	}
 }
 
+// TestRoomForBlocks has many blocks wait, and asks that nothing of their memory is
+// left when they have gone, or the stream has.
+func TestRoomForBlocks(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		b := &Budget{PerHalf: 1 << 30, Total: 1 << 30}
+		var h Half
+		h.Syn(0)
+		for i := range uint32(maxBlocks / 2) {
+			h.Push(b, 2+2*i, []byte("x"))
+		}
+		if closed {
+			h.Close(b)
+		} else {
+			h.End()
+			for {
+				if _, ok := h.Next(b); !ok {
+					break
+				}
+			}
+		}
+		if len(h.blocks) != 0 || cap(h.blocks) > fewBlocks || b.Used() != 0 {
+			t.Errorf("closed %v: room for %d blocks, %d bytes used", closed, cap(h.blocks), b.Used())
+		}
+	}
+}
+
 // TestDiscard asks that the account of gaps is the same whether or not
 // content is wanted, and whether or not what is not wanted is skipped.
 func TestDiscard(t *testing.T) {
