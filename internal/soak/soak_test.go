@@ -385,7 +385,10 @@ func TestSoak(t *testing.T) {
 			t.Errorf("%s: the ledger is off by %d; minutes that are: %q", name, off, sinks[i].off)
 		}
 	}
-	if seen := ledgers[0]["seen"]; seen != arrived {
+	// Of what comes while the interface goes down or up, a few packets at most may
+	// be counted nowhere.
+	seen := ledgers[0]["seen"]
+	if most := uint64(20 * flaps); seen > arrived || seen+most < arrived {
 		t.Errorf("%d packets arrived, the ledger has %d", arrived, seen)
 	}
 	if n := ledgers[1]["files_broken"]; n != broken.Load() {
