@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +118,36 @@ func neighbour(s *story, ip string, mac byte, answered bool) {
 
 func login(outcome string) event.Event {
 	return event.Event{Kind: "ssh", Fields: []event.Field{{Name: "event.outcome", Value: event.Str(outcome)}}}
+}
+
+// text is what alerts become at the end.
+func text(alerts []event.Alert) string {
+	var all correlator.Alerts
+	all.Add(alerts)
+	var b strings.Builder
+	for _, a := range all.Sorted() {
+		e := a.Event()
+		b.Write(append(e.AppendJSON(nil), '\n'))
+	}
+	return b.String()
+}
+
+// backwards tells a story from its end, event by event.
+func backwards(t *testing.T, events []event.Event) string {
+	t.Helper()
+	k, err := correlator.New(correlator.Config{Detectors: all.Detectors(), Lateness: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var alerts []event.Alert
+	for _, e := range slices.Backward(events) {
+		more, err := k.Process(t.Context(), []event.Event{e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alerts = append(alerts, more...)
+	}
+	return text(append(alerts, k.Flush()...))
 }
 
 func TestBehaviours(t *testing.T) {
@@ -315,6 +347,9 @@ func TestBehaviours(t *testing.T) {
 				t.Fatal(err)
 			}
 			alerts = append(alerts, k.Flush()...)
+			if again := backwards(t, s.events); again != text(alerts) {
+				t.Errorf("the last event first:\n%s\nin order:\n%s", again, text(alerts))
+			}
 			got := map[string]bool{}
 			for _, a := range alerts {
 				got[a.Rule.ID+" "+a.Group] = true
