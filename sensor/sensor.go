@@ -1,12 +1,12 @@
 // Package sensor turns the packets of a link into events: flows, transactions
 // of protocols, ARP exchanges, and its own accounts.
 //
-// A sensor runs N whole workers that share nothing. Of a capture file each
-// worker reads everything and handles its share of the address pairs, so all
-// see the same clock. Events are put into the order of the packets that made
-// them: one worker and many give the same events in the same order. For that,
-// whatever is bounded is bounded per shard: a fixed part of the address pairs,
-// which never depends on how many workers share the shards.
+// A sensor runs N whole workers that share nothing but the reading: of a capture
+// each worker goes through all packets and handles its share of the address
+// pairs, so all see the same clock. Events are put into the order of the packets
+// that made them: one worker and many give the same events in the same order.
+// For that, whatever is bounded is bounded per shard: a fixed part of the address
+// pairs, which never depends on how many workers share the shards.
 //
 // Of a live link, the source of each worker hands out only that worker's share.
 // No order is common to them, so each worker's events go on as they are made.
@@ -108,8 +108,9 @@ func (c *Config) Validate() error {
 var ErrLinkType = errors.New("unknown link type")
 
 // Open opens the source that a worker reads. Sources of several workers hand
-// out the same packets; live ones part the packets among them, those of each
-// pair of addresses to the same worker.
+// out the same packets, and a single one is opened if it is a
+// capture.BlockSource; live ones part the packets among them, those of each pair
+// of addresses to the same worker.
 type Open func(worker int) (capture.Source, error)
 
 // Sensor watches one source. Make it with New and run it once.
@@ -143,21 +144,9 @@ func New(cfg Config, open Open, sink Sink) (*Sensor, error) {
 // A live source must end when ctx does. What was begun is finished and
 // published even then, so the sink is not given ctx's end.
 func (s *Sensor) Run(ctx context.Context) error {
-	workers := make([]*worker, s.cfg.Workers)
-	for n := range workers {
-		src, err := s.open(n)
-		if err != nil {
-			for _, w := range workers[:n] {
-				w.src.Close()
-			}
-			return err
-		}
-		if s.cfg.Live {
-			share := s.cfg.share()
-			workers[n] = newWorker(&share, 0, src)
-		} else {
-			workers[n] = newWorker(&s.cfg, n, src)
-		}
+	workers, feed, err := s.workers()
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.now = make([]reading, len(workers))
@@ -172,6 +161,9 @@ func (s *Sensor) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var readers sync.WaitGroup
+	if feed != nil {
+		readers.Go(func() { feed.run(running) })
+	}
 	for _, w := range workers {
 		readers.Go(func() {
 			w.run(running)
@@ -180,7 +172,7 @@ func (s *Sensor) Run(ctx context.Context) error {
 			}
 		})
 	}
-	err := s.merge(context.WithoutCancel(ctx), workers, stop)
+	err = s.merge(context.WithoutCancel(ctx), workers, stop)
 	stop() // if the sink has failed, nobody wants any more
 	for _, w := range workers {
 		close(w.stop)
@@ -206,6 +198,36 @@ func (s *Sensor) Run(ctx context.Context) error {
 		errs = append(errs, w.linkErrors())
 	}
 	return errors.Join(errs...)
+}
+
+// workers opens the source and makes the workers, and a feed if one of them is
+// to read for all.
+func (s *Sensor) workers() (workers []*worker, f *feed, err error) {
+	for n := range s.cfg.Workers {
+		if f != nil {
+			workers = append(workers, newWorker(&s.cfg, n, f.shares[n]))
+			continue
+		}
+		src, err := s.open(n)
+		if err != nil {
+			for _, w := range workers {
+				w.src.Close()
+			}
+			return nil, nil, err
+		}
+		if s.cfg.Live {
+			share := s.cfg.share()
+			workers = append(workers, newWorker(&share, 0, src))
+			continue
+		}
+		if blocks, ok := src.(capture.BlockSource); ok && s.cfg.Workers > 1 {
+			f = newFeed(blocks, &s.cfg)
+			workers = append(workers, newWorker(&s.cfg, n, f.shares[n]))
+			continue
+		}
+		workers = append(workers, newWorker(&s.cfg, n, src))
+	}
+	return workers, f, nil
 }
 
 // share is the configuration of one of several live workers, each of which is

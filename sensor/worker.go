@@ -17,16 +17,27 @@ import (
 // tap is what events say of where their packets came from.
 type tap struct{ sensor, name string }
 
-// worker reads all packets of a source and handles those of its shards.
+// origin is what a worker asks of where its packets are from, besides them.
+type origin interface {
+	Interfaces() []capture.Interface
+	Counters() capture.Counters
+	Close() error
+}
+
+// worker goes through all packets of a source and handles those of its shards.
 type worker struct {
 	cfg    *Config
 	number int
-	src    capture.Source
-	batch  capture.BatchSource // src, if it is one
+	src    origin
+	single capture.Source      // src, if the worker reads by itself
+	batch  capture.BatchSource // likewise, if it is one
+	share  *share              // src, if somebody reads for all workers
 	dec    packet.Decoder
 	knows  *knowledge
 	raws   [lanes]capture.Packet
-	idle   bool // no packet came, and the first of raws is none
+	looks  [lanes]look
+	first  looker // at raws
+	idle   bool   // no packet came, and the first of raws is none
 	lanes  [lanes]lane
 	packet packet.Packet // of the uncommon kind
 	clock  clock
@@ -73,7 +84,6 @@ const lanes = 32
 type lane struct {
 	shard  *shard // whose the packet is; nil if that is not known, or another worker's
 	kind   kind
-	glance packet.Glance
 	lookup flow.Lookup
 	packet packet.Packet
 }
@@ -98,7 +108,7 @@ type unknownLink struct {
 // maxUnknownLinks bounds the link types that are told of one by one.
 const maxUnknownLinks = 16
 
-func newWorker(cfg *Config, number int, src capture.Source) *worker {
+func newWorker(cfg *Config, number int, src origin) *worker {
 	w := &worker{
 		cfg: cfg, number: number, src: src,
 		dec:    packet.Decoder{Defrag: packet.NewDefrag(cfg.Defrag), DropBadChecksums: cfg.DropBadChecksums},
@@ -112,7 +122,10 @@ func newWorker(cfg *Config, number int, src capture.Source) *worker {
 		failed: make([]uint64, len(cfg.Protocols)),
 		tally:  tally{protocols: make([]uint64, len(cfg.Protocols))},
 	}
+	w.first.dec = &w.dec
+	w.single, _ = src.(capture.Source)
 	w.batch, _ = src.(capture.BatchSource)
+	w.share, _ = src.(*share)
 	for n := number; n < Shards; n += cfg.Workers {
 		w.shards[n] = newShard(w, n)
 	}
@@ -137,27 +150,20 @@ func (w *worker) enter(stage, shard int) {
 // run reads until the source ends, the context is done or the merger has gone.
 func (w *worker) run(ctx context.Context) {
 	defer w.memory.Release()
-	for ctx.Err() == nil {
-		n, err := w.read()
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				w.err = err
-			}
-			break
-		}
-		if w.idle && w.raws[0].Time.IsZero() {
-			continue // nothing has come yet, so there is no time
-		}
-		if n > 1 {
-			w.ahead(n)
+	var err error
+	more := true
+	for more && err == nil && ctx.Err() == nil {
+		if w.share != nil {
+			more, err = w.round(ctx)
 		} else {
-			w.lanes[0].kind = uncommon
+			more, err = w.some()
 		}
-		for i := range n {
-			if !w.take(&w.lanes[i], &w.raws[i]) {
-				return
-			}
-		}
+	}
+	switch {
+	case !more:
+		return
+	case err != nil && !errors.Is(err, io.EOF):
+		w.err = err
 	}
 	w.index++
 	for _, sh := range w.shards {
@@ -176,6 +182,62 @@ func (w *worker) run(ctx context.Context) {
 	w.flush(true)
 }
 
+// some handles the packets that the source has next. It reports false if the
+// merger has gone.
+func (w *worker) some() (more bool, err error) {
+	n, err := w.read()
+	if err != nil {
+		return true, err
+	}
+	if w.idle && w.raws[0].Time.IsZero() {
+		return true, nil // nothing has come yet, so there is no time
+	}
+	w.first.look(w.raws[:n], w.looks[:n])
+	return w.handleAll(w.raws[:n], w.looks[:n]), nil
+}
+
+// round handles a round of packets that all workers get.
+func (w *worker) round(ctx context.Context) (more bool, err error) {
+	r := w.share.ready()
+	if r == nil {
+		// The reader may be waiting for a worker that waits for the merger,
+		// which waits to hear how far this one is.
+		w.enter(stagePacket, Shards-1)
+		if w.index > w.sent && !w.flush(false) {
+			return false, nil
+		}
+		if r = w.share.next(ctx); r == nil {
+			return true, nil // ctx is done
+		}
+	}
+	defer w.share.done(r)
+	for from := 0; from < r.n; from += lanes {
+		to := min(from+lanes, r.n)
+		if !w.handleAll(r.raws[from:to], r.looks[from:to]) {
+			return false, nil
+		}
+	}
+	return true, r.err
+}
+
+// handleAll handles some packets, at most as many as there are lanes.
+func (w *worker) handleAll(raws []capture.Packet, looks []look) bool {
+	w.ahead(raws, looks)
+	for i := range raws {
+		k := &looks[i]
+		if k.still && w.lanes[i].kind == foreign {
+			w.index++
+			continue
+		}
+		w.clock = k.clock
+		if !w.take(&w.lanes[i], &raws[i], k.still) {
+			return false
+		}
+	}
+	w.clock = looks[len(looks)-1].clock
+	return w.send()
+}
+
 // read gets the packets that come next; if the source is idle one that is none,
 // and only tells the time.
 func (w *worker) read() (n int, err error) {
@@ -183,7 +245,7 @@ func (w *worker) read() (n int, err error) {
 		return w.batch.NextBatch(w.raws[:])
 	}
 	w.idle = false
-	if err := w.src.Next(&w.raws[0]); errors.Is(err, capture.ErrIdle) {
+	if err := w.single.Next(&w.raws[0]); errors.Is(err, capture.ErrIdle) {
 		w.idle = true
 	} else if err != nil {
 		return 0, err
@@ -194,22 +256,22 @@ func (w *worker) read() (n int, err error) {
 // ahead does for some packets what can be done before their turn comes: it
 // decodes those of the common kind that are the worker's, and asks for the
 // records of their flows.
-func (w *worker) ahead(n int) {
-	for i := range n {
-		l, raw := &w.lanes[i], &w.raws[i]
+func (w *worker) ahead(raws []capture.Packet, looks []look) {
+	for i := range raws {
+		l, g := &w.lanes[i], &looks[i]
 		l.kind = uncommon
-		if !w.dec.Glance(&l.glance, raw) {
+		if !g.common {
 			continue
 		}
-		l.shard = w.shards[l.glance.Hash%Shards]
+		l.shard = w.shards[g.Hash%Shards]
 		if l.shard == nil {
 			l.kind = foreign
-		} else if w.dec.Common(&l.packet, raw, &l.glance) {
+		} else if w.dec.Common(&l.packet, &raws[i], &g.Glance) {
 			l.kind = common
 			l.shard.flows.Prepare(&l.lookup, &l.packet)
 		}
 	}
-	for i := range n {
+	for i := range raws {
 		if l := &w.lanes[i]; l.kind == common {
 			l.shard.flows.Approach(&l.lookup)
 		}
@@ -218,10 +280,9 @@ func (w *worker) ahead(n int) {
 
 // take does everything that is to be done at a packet's turn. It reports false
 // if the merger has gone.
-func (w *worker) take(l *lane, raw *capture.Packet) bool {
+func (w *worker) take(l *lane, raw *capture.Packet, still bool) bool {
 	w.index++
-	raw.Time = w.clock.see(raw.Time)
-	if !w.advance() {
+	if !still && !w.advance() {
 		return false
 	}
 	switch l.kind {

@@ -113,3 +113,14 @@ type BatchSource interface {
 	// Only Received counts all.
 	NextBatch(ps []Packet) (n int, err error)
 }
+
+// BlockSource is a BatchSource whose packets can stay valid for longer: as long
+// as the memory that they lie in is not given back to it.
+type BlockSource interface {
+	BatchSource
+	// Exchange returns the block of memory that the source reads into. Where it
+	// would otherwise overwrite packets that it has handed out, it calls swap
+	// from now on, with that block, and goes on in the one that it gets, which
+	// must be as long. All packets of a batch lie in the block of that moment.
+	Exchange(swap func(used []byte) []byte) []byte
+}

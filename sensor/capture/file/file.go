@@ -217,6 +217,12 @@ func (r *Reader) NextBatch(ps []capture.Packet) (int, error) {
 	return n, nil
 }
 
+// Exchange implements capture.BlockSource.
+func (r *Reader) Exchange(swap func(used []byte) []byte) []byte {
+	r.in.swap = swap
+	return r.in.buf
+}
+
 // Interfaces implements capture.Source.
 func (r *Reader) Interfaces() []capture.Interface { return r.interfaces }
 

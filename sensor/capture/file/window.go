@@ -17,6 +17,8 @@ type window struct {
 	// still says that what is in buf must stay where it is: where more would
 	// have to be read, there is errStill instead, and nothing was used up.
 	still bool
+	// swap gives another block for one that was used; see capture.BlockSource.
+	swap func(used []byte) []byte
 }
 
 var errStill = errors.New("more must be read")
@@ -59,7 +61,11 @@ func (w *window) fill(n int) error {
 	}
 	if w.pos > readSize/2 || len(w.buf)-w.pos < n || w.pos == w.end {
 		w.base += int64(w.pos)
-		w.end = copy(w.buf, w.buf[w.pos:w.end])
+		used := w.buf
+		if w.swap != nil {
+			w.buf = w.swap(used)
+		}
+		w.end = copy(w.buf, used[w.pos:w.end])
 		w.pos = 0
 	}
 	for idle := 0; w.end-w.pos < n; {
