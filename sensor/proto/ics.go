@@ -23,6 +23,8 @@ var ICSFields = []event.FieldDoc{
 	{Name: "ics.objects.type", Type: event.Keyword, Help: "Kind of object: coil, discrete_input, input_register, holding_register, …", Class: event.ClassProcess},
 	{Name: "ics.objects.value", Type: event.Double, Help: "Value that was read, or that was to be written, of a run all in their order; a binary object is 0 or 1.", Class: event.ClassProcess},
 	{Name: "ics.objects.old_value", Type: event.Double, Help: "Value that the same flow last saw before a write.", Class: event.ClassProcess},
+	{Name: "ics.objects.quality", Type: event.Keyword, Help: "What the device says against the value: invalid, overflow, substituted, …; absent of a good one.", Class: event.ClassProcess},
+	{Name: "ics.objects.time", Type: event.Date, Help: "When the value was so, by the device's clock, read as UTC.", Class: event.ClassProcess},
 	{Name: "ics.status.code", Type: event.Long, Help: "Result that the device answered; 0 is success.", Class: event.ClassTechnical},
 	{Name: "ics.status.name", Type: event.Keyword, Help: "Name of the result.", Class: event.ClassTechnical},
 	{Name: "ics.latency", Type: event.Long, Help: "From the request to its answer, in nanoseconds.", Class: event.ClassTechnical},

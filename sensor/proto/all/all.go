@@ -6,6 +6,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto"
 	"github.com/tocsin/tocsin/sensor/proto/dns"
 	"github.com/tocsin/tocsin/sensor/proto/http"
+	"github.com/tocsin/tocsin/sensor/proto/iec104"
 	"github.com/tocsin/tocsin/sensor/proto/modbus"
 	"github.com/tocsin/tocsin/sensor/proto/ssh"
 	"github.com/tocsin/tocsin/sensor/proto/tls"
@@ -20,6 +21,7 @@ func Protocols() []proto.Protocol {
 		http.Protocol,
 		dns.Protocol,
 		dns.Stream,
+		iec104.Protocol,
 		modbus.Protocol,
 	}
 }
