@@ -128,8 +128,6 @@ type Spool struct {
 type queue struct {
 	dir      string
 	segments []*segment // the first is the oldest; the last is written to
-	read     int64      // offset in reading
-	reading  *segment   // what is read next; nil: the first that there is
 	acked    position
 	head     *os.File
 	next     uint64 // number of the next segment
@@ -141,8 +139,9 @@ type segment struct {
 	file    *os.File
 	size    int64
 	records int
-	read    int // of records
-	acked   int // of those
+	at      int64 // how far it was read
+	read    int   // of records
+	acked   int   // of those
 	dirty   bool
 }
 
@@ -221,10 +220,6 @@ func (s *Spool) recover(c Class) error {
 		s.stats.Bytes += seg.size
 		s.stats.Pending[c] += uint64(seg.records - seg.acked)
 	}
-	q.reading, q.read = nil, 0
-	if len(q.segments) > 0 && q.segments[0].number == q.acked.segment {
-		q.reading, q.read = q.segments[0], q.acked.offset
-	}
 	return nil
 }
 
@@ -253,8 +248,9 @@ func (s *Spool) scan(q *queue, n uint64) (*segment, error) {
 		}
 	}
 	seg.read = seg.acked
-	if n == q.acked.segment && q.acked.offset > seg.size {
-		q.acked.offset = seg.size
+	if n == q.acked.segment {
+		q.acked.offset = min(q.acked.offset, seg.size)
+		seg.at = q.acked.offset
 	}
 	if int64(len(data)) > seg.size {
 		s.stats.Corrupt++
@@ -351,8 +347,12 @@ func (s *Spool) write(c Class, n int) {
 // open returns the segment to write to.
 func (s *Spool) open(q *queue, size int64) (*segment, error) {
 	if n := len(q.segments); n > 0 {
-		if seg := q.segments[n-1]; seg.size == 0 || seg.size+size <= s.segment {
+		seg := q.segments[n-1]
+		if seg.size == 0 || seg.size+size <= s.segment {
 			return seg, nil
+		}
+		if seg.acked == seg.records {
+			s.remove(q, n-1) // it was kept to be written to
 		}
 	}
 	f, err := os.OpenFile(q.path(q.next), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -402,12 +402,6 @@ func (s *Spool) discard(c Class) bool {
 // remove removes a segment.
 func (s *Spool) remove(q *queue, i int) {
 	seg := q.segments[i]
-	if q.reading == seg {
-		q.reading, q.read = nil, 0
-		if i+1 < len(q.segments) {
-			q.reading = q.segments[i+1]
-		}
-	}
 	s.stats.Bytes -= seg.size
 	q.segments = slices.Delete(q.segments, i, i+1)
 	if err := errors.Join(os.Remove(q.path(seg.number)), seg.file.Close()); err != nil {
@@ -441,26 +435,13 @@ func (s *Spool) Next(max int) (b *Batch, ok bool) {
 func (s *Spool) readFrom(c Class, most int) *Batch {
 	q := &s.queues[c]
 	for !s.closed {
-		if q.reading == nil {
-			// What was read of the segments before may still be there.
-			i := slices.IndexFunc(q.segments, func(seg *segment) bool { return seg.read == 0 && seg.records > 0 })
-			if i < 0 {
-				return nil
-			}
-			q.reading, q.read = q.segments[i], 0
-		}
-		seg := q.reading
-		if q.read < seg.size {
-			if b := s.records(c, seg, most); b != nil {
-				return b
-			}
-			continue
-		}
-		i := slices.Index(q.segments, seg)
-		if i+1 >= len(q.segments) {
+		i := slices.IndexFunc(q.segments, func(seg *segment) bool { return seg.at < seg.size })
+		if i < 0 {
 			return nil
 		}
-		q.reading, q.read = q.segments[i+1], 0
+		if b := s.records(c, q.segments[i], most); b != nil {
+			return b
+		}
 	}
 	return nil
 }
@@ -468,7 +449,7 @@ func (s *Spool) readFrom(c Class, most int) *Batch {
 // records reads some records of a segment.
 func (s *Spool) records(c Class, seg *segment, most int) *Batch {
 	q := &s.queues[c]
-	data, err := s.readAt(seg.file, q.read, min(seg.size-q.read, int64(max(most, recordHeader))))
+	data, err := s.readAt(seg.file, seg.at, min(seg.size-seg.at, int64(max(most, recordHeader))))
 	b := &Batch{Class: c, seg: seg, data: data}
 	at := 0
 	for err == nil {
@@ -482,7 +463,7 @@ func (s *Spool) records(c Class, seg *segment, most int) *Batch {
 	if len(b.Payloads) == 0 && err == nil {
 		// A record that is larger than what was asked for.
 		n := recordHeader + int64(binary.BigEndian.Uint32(data))
-		if n <= seg.size-q.read && n > int64(len(data)) {
+		if n <= seg.size-seg.at && n > int64(len(data)) {
 			return s.records(c, seg, int(n))
 		}
 	}
@@ -492,16 +473,16 @@ func (s *Spool) records(c Class, seg *segment, most int) *Batch {
 		s.stats.Corrupt++
 		s.stats.Failed[c] += lost
 		s.stats.Pending[c] -= lost
-		s.failure = errors.Join(fmt.Errorf("spool: %s: what lies at byte %d is damaged; %d events are lost", seg.file.Name(), q.read, lost), err)
-		s.stats.Bytes -= seg.size - q.read
-		seg.size, seg.records = q.read, seg.read
+		s.failure = errors.Join(fmt.Errorf("spool: %s: what lies at byte %d is damaged; %d events are lost", seg.file.Name(), seg.at, lost), err)
+		s.stats.Bytes -= seg.size - seg.at
+		seg.size, seg.records = seg.at, seg.read
 		if seg.read == seg.acked {
 			s.remove(q, slices.Index(q.segments, seg))
 		}
 		return nil
 	}
-	q.read += int64(at)
-	b.end = q.read
+	seg.at += int64(at)
+	b.end = seg.at
 	seg.read += len(b.Payloads)
 	return b
 }
