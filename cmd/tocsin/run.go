@@ -234,15 +234,6 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	var replayed *sensor.Sensor
 	var live []*sensor.Sensor
-	captures, logs, err := divide(openInputs(ctx, r.captures, r.cmd.InOrStdin()))
-	if err != nil {
-		return err
-	}
-	if len(captures) > 0 {
-		if replayed, err = r.in.files(captures, sink); err != nil {
-			return err
-		}
-	}
 	for _, t := range r.taps {
 		s, err := r.in.live(t, sink)
 		if err != nil {
@@ -261,6 +252,16 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "console at http://%s\n", r.listener.Addr())
 		shown.Go(func() error { return serve(page, r.listener, h) })
+	}
+
+	// A pipe is looked at when something comes, and the page does not wait for it.
+	captures, logs, err := divide(openInputs(ctx, r.captures, r.cmd.InOrStdin()))
+	if err == nil && len(captures) > 0 {
+		replayed, err = r.in.files(captures, sink)
+	}
+	if err != nil {
+		stopPage()
+		return errors.Join(err, shown.Wait())
 	}
 
 	if r.metrics != nil {
