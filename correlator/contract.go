@@ -105,9 +105,10 @@ type Signal struct {
 	Sensor string    // of the event
 	Source netip.Addr
 	Target netip.Addr
-	Part   int         // of a correlation, which of its rules matched
-	Value  event.Value // what the window's judge counts or adds up; a list is several
-	Note   *Note       // nil if there is nothing to say
+	Places []event.Place // of the event's addresses, where known; the Matcher sets it
+	Part   int           // of a correlation, which of its rules matched
+	Value  event.Value   // what the window's judge counts or adds up; a list is several
+	Note   *Note         // nil if there is nothing to say
 	// Then are signals that come to be when this one's window holds: of a
 	// correlation over correlations. An alert of theirs takes its events from
 	// that window, too.

@@ -189,8 +189,16 @@ func (m *Matcher) match(ctx context.Context, force *inForce, batch []event.Event
 		if !ok && e.Kind != event.KindLedger {
 			detectors = force.rest
 		}
+		before := len(found.Signals)
 		for _, d := range detectors {
 			d.Match(e, emit)
+		}
+		if news := found.Signals[before:]; len(news) > 0 {
+			if places := e.Places(); places != nil {
+				for j := range news {
+					news[j].Places = places
+				}
+			}
 		}
 	}
 	return found, nil

@@ -73,6 +73,7 @@ type alertDraft struct {
 	hosts    []string
 	users    []string
 	sensors  []string
+	places   []event.Place
 }
 
 func newState(cfg Config, rules []*Rule) *state {
@@ -411,6 +412,9 @@ func (d *alertDraft) take(sig *Signal) {
 	if sig.Sensor != "" {
 		d.sensors = insertSorted(d.sensors, sig.Sensor, cmp.Compare[string], event.MaxRelated)
 	}
+	if sig.Places != nil {
+		d.places = event.UnionPlaces(d.places, sig.Places)
+	}
 	if sig.Note != nil {
 		for _, h := range sig.Note.Hosts {
 			d.hosts = insertSorted(d.hosts, h, cmp.Compare[string], event.MaxRelated)
@@ -591,7 +595,7 @@ func (s *state) alert(g *group, b *bucket) event.Alert {
 	r, d := g.rule, &b.alert
 	a := event.Alert{
 		Rule: r.Rule, Severity: r.Severity, Message: r.Message, Group: g.key, Techniques: r.Techniques,
-		Sources: d.sources, Targets: d.targets, Hosts: d.hosts, Users: d.users, Sensors: d.sensors,
+		Sources: d.sources, Targets: d.targets, Hosts: d.hosts, Users: d.users, Sensors: d.sensors, Places: d.places,
 		Count: d.count, First: d.from, Last: latest(d.to, b.over), Evidence: d.evidence,
 		Explain: d.explain,
 	}
@@ -628,7 +632,8 @@ func sameReport(a, b *event.Alert) bool {
 		a.First.Equal(b.First) && a.Last.Equal(b.Last) && a.Indicator == b.Indicator &&
 		slices.Equal(a.Evidence, b.Evidence) && slices.Equal(a.Explain, b.Explain) &&
 		slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Targets, b.Targets) &&
-		slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Users, b.Users) && slices.Equal(a.Sensors, b.Sensors)
+		slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Users, b.Users) && slices.Equal(a.Sensors, b.Sensors) &&
+		slices.Equal(a.Places, b.Places)
 }
 
 func cloneAlert(a *event.Alert) event.Alert {

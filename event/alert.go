@@ -29,6 +29,7 @@ type Alert struct {
 	Hosts      []string     // names involved, sorted; at most MaxRelated
 	Users      []string     // accounts involved, sorted; at most MaxRelated
 	Sensors    []string     // observer names, sorted
+	Places     []Place      // where public ones of Sources and Targets are, sorted; at most 2*MaxRelated
 	Indicator  Indicator    // of a reputation match; zero otherwise
 	Count      uint64       // events that took part
 	First      time.Time    // earliest of them
@@ -109,6 +110,7 @@ func (a *Alert) Merge(b *Alert) {
 	a.Hosts = union(a.Hosts, b.Hosts, cmp.Compare[string], MaxRelated)
 	a.Users = union(a.Users, b.Users, cmp.Compare[string], MaxRelated)
 	a.Sensors = union(a.Sensors, b.Sensors, cmp.Compare[string], MaxRelated)
+	a.Places = UnionPlaces(a.Places, b.Places)
 }
 
 func firstEvidence(a *Alert) ID {
@@ -170,6 +172,13 @@ var alertDocs = []FieldDoc{
 	{"tocsin.alert.judged", Date, "When it was judged.", ClassTechnical},
 	{"tocsin.alert.last", Date, "Latest event that took part.", ClassTechnical},
 	{"tocsin.alert.level", Keyword, "informational, low, medium, high, critical.", ClassTechnical},
+	{"tocsin.alert.places", Nested, "Where public addresses are, and whose.", ClassTopology},
+	{"tocsin.alert.places.as", Long, "Autonomous system.", ClassTopology},
+	{"tocsin.alert.places.city", Keyword, "City, in English.", ClassTopology},
+	{"tocsin.alert.places.country", Keyword, "Country, ISO 3166-1 alpha-2.", ClassTopology},
+	{"tocsin.alert.places.database", Keyword, "Databases that say so, and when each was built.", ClassTechnical},
+	{"tocsin.alert.places.ip", Keyword, "The address.", ClassTopology},
+	{"tocsin.alert.places.organization", Keyword, "Whose autonomous system it is.", ClassTopology},
 	{"tocsin.alert.reason", Keyword, "Why it was judged so.", ClassTechnical},
 	{"tocsin.alert.sensors", Keyword, "Sensors that saw it.", ClassTopology},
 	{"tocsin.alert.source", IPType, "Addresses that acted.", ClassTopology},
@@ -185,7 +194,7 @@ var alertDocs = []FieldDoc{
 }
 
 // AlertFields documents the fields of alerts.
-func AlertFields() []FieldDoc { return append([]FieldDoc(nil), alertDocs...) }
+func AlertFields() []FieldDoc { return append(PlaceFields(), alertDocs...) }
 
 // Event returns the alert as an event of KindAlert: the form in which it is
 // stored, searched, shown and sent. source.ip and destination.ip are set where
@@ -265,6 +274,7 @@ func (a *Alert) Event() Event {
 		explain[i] = Object(Field{"field", Str(x.Field)}, Field{"predicate", Str(x.Predicate)}, Field{"value", Str(x.Value)})
 	}
 	set("tocsin.alert.explain", List(explain...))
+	a.setPlaces(set)
 	set("tocsin.loss", Float(a.Loss))
 	set("tocsin.alert.status", Str(cmp.Or(a.Triage.Status, "open")))
 	set("tocsin.alert.verdict", strValue(a.Triage.Verdict))
@@ -272,6 +282,16 @@ func (a *Alert) Event() Event {
 	set("tocsin.alert.by", strValue(a.Triage.By))
 	set("tocsin.alert.judged", timeValue(a.Triage.At))
 	return e
+}
+
+// part is the value of an object's field.
+func part(o Value, name string) Value {
+	for _, f := range o.Object() {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return Value{}
 }
 
 func addrs(as []netip.Addr) Value {
@@ -323,20 +343,13 @@ func AlertOf(e *Event) (Alert, error) {
 		Triage: Triage{Status: str("tocsin.alert.status"), Verdict: str("tocsin.alert.verdict"), Reason: str("tocsin.alert.reason"), By: str("tocsin.alert.by"), At: at("tocsin.alert.judged")},
 	}
 	a.Loss, _ = e.Get("tocsin.loss").Float()
+	a.Places = placesOf(e.Get("tocsin.alert.places"))
 	for _, s := range strs(e.Get("tocsin.alert.evidence")) {
 		id, err := ParseID(s)
 		if err != nil {
 			return a, fmt.Errorf("alert %s: evidence: %w", e.ID, err)
 		}
 		a.Evidence = append(a.Evidence, id)
-	}
-	part := func(o Value, name string) Value {
-		for _, f := range o.Object() {
-			if f.Name == name {
-				return f.Value
-			}
-		}
-		return Value{}
 	}
 	for _, o := range e.Get("tocsin.alert.explain").List() {
 		a.Explain = append(a.Explain, Explain{part(o, "field").Str(), part(o, "predicate").Str(), part(o, "value").Str()})

@@ -59,7 +59,7 @@ All correlators of a group need the same rules, lists and assets.`,
 			return err
 		}
 		defer client.Close()
-		d := &distributed{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists,
+		d := &distributed{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists, geo: what.geo,
 			sources: map[int]*source{}, keepers: map[int]*keeper{}}
 		if d.matcher, err = correlator.NewMatcher(cfg); err != nil {
 			return err
@@ -103,6 +103,7 @@ type distributed struct {
 	once    bool
 	matcher *correlator.Matcher
 	lists   *reputation
+	geo     *atlas
 	store   store.Store
 	metrics net.Listener // nil: none
 
@@ -193,6 +194,7 @@ func (d *distributed) run(ctx context.Context) (err error) {
 		both.Go(func() error {
 			return d.lists.keepFresh(working, d.errs, d.store, events.Publish, d.tell)
 		})
+		both.Go(func() error { d.geo.watch(working, redrawing, d.errs); return nil })
 	}
 	onDuty(working)
 	err = both.Wait()

@@ -171,6 +171,7 @@ type detecting struct {
 	rules                 ruleset
 	intel                 *[]string
 	feeds, assets, policy *string
+	geo                   *atlas
 }
 
 func detectingFlags(cmd *cobra.Command) detecting {
@@ -179,6 +180,7 @@ func detectingFlags(cmd *cobra.Command) detecting {
 		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
 		feeds:  feedsFlag(cmd),
 		assets: assetsFlag(cmd),
+		geo:    atlasFlag(cmd),
 		policy: cmd.Flags().String("policy", "", "policy `FILE`: who may do what to which industrial device, YAML; see tocsin policy learn"),
 	}
 }
@@ -226,7 +228,11 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	if err != nil {
 		return cfg, nil, err
 	}
-	cfg.Enrichers = []correlator.Enricher{assets.Enricher()}
+	places, err := d.geo.enrichers()
+	if err != nil {
+		return cfg, nil, err
+	}
+	cfg.Enrichers = append(places, assets.Enricher())
 	cfg.Detectors = slices.Concat(behaviours.Detectors(), []correlator.Detector{set.Detector()}, lists.detectors())
 	if *d.policy != "" {
 		p, err := policy.Load(*d.policy)

@@ -221,6 +221,23 @@ func (r ruleset) reload(fields *event.Schema, c *correlator.Correlator) error {
 	return nil
 }
 
+// reach adds what watch needs of the system.
+func (r ruleset) reach(may *reach) {
+	add := func(path string) {
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			path = filepath.Dir(path) // where a new file is moved in its place
+		}
+		may.read = append(may.read, path)
+	}
+	for _, path := range *r.paths {
+		add(path)
+	}
+	for _, l := range *r.lists {
+		_, path, _ := strings.Cut(l, "=")
+		add(path)
+	}
+}
+
 // fingerprint changes with the files.
 func (r ruleset) fingerprint() uint64 {
 	h := fnv.New64a()

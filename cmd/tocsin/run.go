@@ -80,7 +80,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return err
 			}
 		}
-		r := &runner{cmd: cmd, in: in, rules: what.rules, captures: *captures, quit: quit}
+		r := &runner{cmd: cmd, in: in, rules: what.rules, geo: what.geo, captures: *captures, quit: quit}
 		if !*once {
 			l, err := listenOn(*listen)
 			if err != nil {
@@ -143,6 +143,8 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				may.write = []string{*where.data}
 			}
 			r.reputation.reach(&may)
+			what.rules.reach(&may)
+			what.geo.reach(&may)
 			if err := confine(cmd.ErrOrStderr(), may); err != nil {
 				return errors.Join(err, r.store.Close())
 			}
@@ -161,6 +163,7 @@ type runner struct {
 	cmd        *cobra.Command
 	in         sensing
 	rules      ruleset
+	geo        *atlas
 	captures   []string
 	taps       []tap
 	exports    []net.PacketConn // where exporters send their flows
@@ -298,6 +301,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	var watching errgroup.Group
 	watching.Go(func() error { return r.rules.watch(page, r.correlator, r.cmd.ErrOrStderr()) })
+	watching.Go(func() error { r.geo.watch(page, redrawing, r.cmd.ErrOrStderr()); return nil })
 	watching.Go(func() error { return book.keep(page, r.correlator, r.rules.now) })
 	defer watching.Wait()
 	defer stopPage()

@@ -37,18 +37,19 @@ type wire struct {
 }
 
 type wireSignal struct {
-	Rule   string       `json:"rule"`
-	Group  string       `json:"group,omitempty"`
-	Shared string       `json:"shared,omitempty"`
-	ID     event.ID     `json:"id"`
-	Time   time.Time    `json:"time"`
-	Sensor string       `json:"sensor,omitempty"`
-	Source netip.Addr   `json:"source,omitzero"`
-	Target netip.Addr   `json:"target,omitzero"`
-	Part   int          `json:"part,omitempty"`
-	Value  *wireValue   `json:"value,omitempty"`
-	Note   *wireNote    `json:"note,omitempty"`
-	Then   []wireSignal `json:"then,omitempty"`
+	Rule   string        `json:"rule"`
+	Group  string        `json:"group,omitempty"`
+	Shared string        `json:"shared,omitempty"`
+	ID     event.ID      `json:"id"`
+	Time   time.Time     `json:"time"`
+	Sensor string        `json:"sensor,omitempty"`
+	Source netip.Addr    `json:"source,omitzero"`
+	Target netip.Addr    `json:"target,omitzero"`
+	Places []event.Place `json:"places,omitempty"`
+	Part   int           `json:"part,omitempty"`
+	Value  *wireValue    `json:"value,omitempty"`
+	Note   *wireNote     `json:"note,omitempty"`
+	Then   []wireSignal  `json:"then,omitempty"`
 }
 
 type wireNote struct {
@@ -94,7 +95,7 @@ func Encode(m Message) ([]byte, error) {
 func pack(s *correlator.Signal) wireSignal {
 	w := wireSignal{
 		Rule: s.Rule.ID, Group: s.Group, Shared: s.Shared, ID: s.ID, Time: s.Time.UTC(), Sensor: s.Sensor,
-		Source: s.Source, Target: s.Target, Part: s.Part,
+		Source: s.Source, Target: s.Target, Places: s.Places, Part: s.Part,
 	}
 	if !s.Value.IsZero() {
 		v := packValue(s.Value)
@@ -179,7 +180,7 @@ func Decode(text []byte, rule func(id string) *correlator.Rule) (Message, error)
 func unpack(w *wireSignal, rule func(string) *correlator.Rule) (s correlator.Signal, err error) {
 	s = correlator.Signal{
 		Rule: rule(w.Rule), Group: w.Group, Shared: w.Shared, ID: w.ID, Time: w.Time, Sensor: w.Sensor,
-		Source: w.Source, Target: w.Target, Part: w.Part,
+		Source: w.Source, Target: w.Target, Places: w.Places, Part: w.Part,
 	}
 	if s.Rule == nil {
 		return s, fmt.Errorf("rule %s is not known here; all correlators need the same rules", w.Rule)
