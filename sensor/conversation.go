@@ -35,7 +35,9 @@ type conversation struct {
 	communityID  string        // "" until it is needed
 	tunnel       []event.Field // what events say of tunnels; nil until it is needed
 	transactions uint64
-	datagrams    int // probed
+	datagrams    int      // probed
+	spoke        int64    // when data came last, nanoseconds since 1970
+	pulses       []uint32 // when data came after a pause, milliseconds since the flow's start
 	sides        [2]talkSide
 }
 
@@ -86,8 +88,8 @@ func (c *conversation) begin(k *knowledge, b *stream.Budget, r *flow.Record) {
 
 // close gives back what a conversation holds and makes it as new.
 func (c *conversation) close(b *stream.Budget) {
-	old := c.sides
-	*c = conversation{}
+	old, pulses := c.sides, c.pulses[:0]
+	*c = conversation{pulses: pulses}
 	for s := range old {
 		if old[s].half != nil {
 			old[s].half.Close(b)
@@ -121,6 +123,9 @@ func (sh *shard) tcp(r *flow.Record, side int, p *packet.Packet) {
 	}
 	if p.TCP.Flags&packet.RST != 0 {
 		return // its numbers are not to be trusted, and its text is no data
+	}
+	if p.PayloadLen > 0 {
+		c.pulse(r.Span())
 	}
 	sh.talk, sh.record = c, r
 	if p.TCP.Flags&packet.ACK != 0 && c.sides[side^1].half.Ack(p.TCP.Ack) && sh.deliver(c, r, side^1, p.Time) {

@@ -71,6 +71,13 @@ func (sh *shard) flowFields(c *conversation, r *flow.Record, fs []event.Field) [
 			set(names.zeroWindows, uint64(f.ZeroWindows))
 		}
 	}
+	if streams && len(c.pulses) >= minPulses && personal[c.service] {
+		list := sh.w.made.arena.Values(len(c.pulses))
+		for _, at := range c.pulses {
+			list = append(list, event.Uint(uint64(at)))
+		}
+		fs = append(fs, event.Field{Name: "tocsin.flow.pulses", Value: event.List(list...)})
+	}
 	return fs
 }
 

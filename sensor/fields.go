@@ -24,6 +24,7 @@ var flowDocs = func() (docs []event.FieldDoc) {
 		doc("ttl_max", event.Long, "Greatest time to live of what the %s sent, if it is another: there are several ways, or several senders.")
 		doc("zero_windows", event.Long, "TCP segments of the %s that forbade the other side to send: it is too slow to read.")
 	}
+	docs = append(docs, event.FieldDoc{Name: "tocsin.flow.pulses", Type: event.Long, Help: "When data came again after half a second and more without, from either side: milliseconds since the flow's start, the first 64. Of TCP connections that a person may sit behind, if there are at least 4. A connection that passes on another one has the same.", Class: event.ClassTechnical})
 	return append(docs, event.FieldDoc{Name: "tocsin.flow.conflicting", Type: event.Long, Help: "Bytes of a TCP stream that came again with other content: damage, or an attempt to evade detection.", Class: event.ClassTechnical})
 }()
 

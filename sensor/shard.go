@@ -210,6 +210,9 @@ func (sh *shard) ended(r *flow.Record, why flow.Reason) {
 	e.Flow.CommunityID = sh.communityID(c, &e.Flow)
 	sh.publish(e, r, uint64(r.Reports))
 	w.relieve()
+	if c != nil {
+		c.pulses = c.pulses[:0]
+	}
 	if why != flow.Active && c != nil {
 		sh.forget(c, r)
 	}
