@@ -13,8 +13,8 @@ RUN = Path("/run/tocsin-range")
 
 
 class Lab:
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, tapped):
+        self.name, self.tapped = name, tapped
         self.dir = RUN
         self.programs = RUN / "programs"
         self.chronyd = str(install.CHRONY / "usr/sbin/chronyd")
@@ -83,7 +83,7 @@ class Lab:
 
     def record(self):
         """Starts a capture at each tap, with nanosecond times and whole packets."""
-        for name, router, interface, _ in network.TAPS:
+        for name, router, interface, _ in self.tapped:
             # Written by the shell: some systems confine where tcpdump may write.
             command = (f"exec tcpdump -i {interface} -s 0 -U -n -Z root -B 8192 --time-stamp-precision=nano -w - "
                        f"> {RUN}/{name}.pcap 2> {RUN}/log/tap-{name}.log")
@@ -97,7 +97,7 @@ class Lab:
         for process in self.taps:
             process.terminate()
             process.wait()
-        for name, _, _, file in network.TAPS:
+        for name, _, _, file in self.tapped:
             capture = RUN / f"{name}.pcap"
             if ".pcapng" in file:
                 self.local(["editcap", "-F", "pcapng", str(capture), f"{capture}ng"])

@@ -14,9 +14,10 @@ def stamp(seconds):
 
 
 class Truth:
-    def __init__(self, name, description, clock):
-        self.name, self.description, self.clock = name, description, clock
-        self.stages, self.path, self.notes = [], [], []
+    def __init__(self, name, description, tapped, clock):
+        self.name, self.description, self.tapped, self.clock = name, description, tapped, clock
+        self.stages, self.path, self.notes, self.translations = [], [], [], []
+        self.spoofed = False  # the sources are made up: there is no path to find
         self.started = clock()
 
     @contextmanager
@@ -40,6 +41,10 @@ class Truth:
         self.path.append({"from": source, "to": destination, "port": port, "protocol": protocol, "stage": stage, "tap": tap,
                           "opened_by": opened_by})
 
+    def translated(self, router, outside, inside, what):
+        """A router changes addresses: (address, port) as each side has it; port 0 stands for any."""
+        self.translations.append({"router": router, "what": what, "outside": outside, "inside": inside})
+
     def write(self, folder, ended):
         document = {
             "scenario": self.name,
@@ -51,9 +56,11 @@ class Truth:
                 "hosts": [asset(h) for h in network.HOSTS],
             },
             "taps": [{"name": name, "file": file, "router": router, "interface": interface}
-                     for name, router, interface, file in network.TAPS],
+                     for name, router, interface, file in self.tapped],
             "stages": self.stages,
             "path": self.path,
+            "translations": self.translations,
+            "spoofed": self.spoofed,
             "notes": self.notes,
         }
         (folder / "truth.json").write_text(json.dumps(document, indent=2) + "\n")
