@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/tocsin/tocsin/bus/spool"
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/metrics"
@@ -153,7 +154,7 @@ func TestDocumented(t *testing.T) {
 		metrics.Sensors(nil),
 		metrics.Bus(func() (int, int) { return 1, 2 }),
 		metrics.Store(func() uint64 { return 3 }),
-		metrics.Spool(func() metrics.SpoolAccount { return metrics.SpoolAccount{Spooled: 9, Full: 5, Bytes: 6} }),
+		metrics.Spool(func() metrics.SpoolAccount { return metrics.SpoolAccount{Full: spool.Counts{spool.Flows: 5}, Bytes: 6} }),
 		metrics.Correlator(func() correlator.Stats { return correlator.Stats{Events: 4} }),
 		metrics.Kafka(func() []metrics.Topic { return nil }),
 		metrics.Elasticsearch(func() elastic.Stats { return elastic.Stats{} }),
@@ -173,7 +174,7 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 	_, values := ask(t, sources...)
-	for name, want := range map[string]float64{"tocsin_bus_waiting_events": 1, "tocsin_bus_events_max": 2, "tocsin_store_events_total": 3, "tocsin_correlator_events_total": 4, `tocsin_spool_discarded_events_total{cause="full"}`: 5, "tocsin_spool_bytes": 6} {
+	for name, want := range map[string]float64{"tocsin_bus_waiting_events": 1, "tocsin_bus_events_max": 2, "tocsin_store_events_total": 3, "tocsin_correlator_events_total": 4, `tocsin_spool_discarded_events_total{cause="full",class="flows"}`: 5, "tocsin_spool_bytes": 6} {
 		if values[name] != want {
 			t.Errorf("%s is %v, want %v", name, values[name], want)
 		}

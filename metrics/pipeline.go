@@ -1,6 +1,9 @@
 package metrics
 
-import "github.com/tocsin/tocsin/correlator"
+import (
+	"github.com/tocsin/tocsin/bus/spool"
+	"github.com/tocsin/tocsin/correlator"
+)
 
 var (
 	storedEvents    = &Metric{"tocsin_store_events_total", Counter, nil, "Events that were stored, those among them that were there already included."}
@@ -15,10 +18,10 @@ var (
 	detectGroups    = &Metric{"tocsin_correlator_groups", Gauge, nil, "Groups of rules that are remembered."}
 	detectKept      = &Metric{"tocsin_correlator_signals", Gauge, nil, "Matches that are remembered."}
 
-	spoolEvents    = &Metric{"tocsin_spool_events_total", Counter, nil, "Events that were put into the spool."}
-	spoolPublished = &Metric{"tocsin_spool_published_events_total", Counter, nil, "Events of the spool that the bus has acknowledged."}
-	spoolDiscarded = &Metric{"tocsin_spool_discarded_events_total", Counter, []string{"cause"}, "Events that were discarded: full, for want of room, or failed, where the disk would not take or keep them."}
-	spoolPending   = &Metric{"tocsin_spool_pending_events", Gauge, nil, "Events that wait in the spool."}
+	spoolEvents    = &Metric{"tocsin_spool_events_total", Counter, []string{"class"}, "Events that were put into the spool, by class: alerts, writes, assets, flows, bulk."}
+	spoolPublished = &Metric{"tocsin_spool_published_events_total", Counter, []string{"class"}, "Events of the spool that the bus has acknowledged."}
+	spoolDiscarded = &Metric{"tocsin_spool_discarded_events_total", Counter, []string{"class", "cause"}, "Events that were discarded: full, for want of room, or failed, where the disk would not take or keep them."}
+	spoolPending   = &Metric{"tocsin_spool_pending_events", Gauge, []string{"class"}, "Events that wait in the spool."}
 	spoolBytes     = &Metric{"tocsin_spool_bytes", Gauge, nil, "Size of the spool on disk."}
 
 	pipelineMetrics = []*Metric{spoolEvents, spoolPublished, spoolDiscarded, spoolPending, spoolBytes, storedEvents, busWaiting, busRoom, detectEvents, detectSignals, detectReports, detectLate, detectEvicted, detectTruncated, detectGroups, detectKept}
@@ -54,7 +57,7 @@ func Bus(waiting func() (n, room int)) Source {
 
 // SpoolAccount is what became of the events of a spool.
 type SpoolAccount struct {
-	Spooled, Published, Full, Failed, Pending uint64
+	Spooled, Published, Full, Failed, Pending spool.Counts
 	Bytes                                     int64
 }
 
@@ -64,11 +67,14 @@ func Spool(account func() SpoolAccount) Source {
 		Metrics: []*Metric{spoolEvents, spoolPublished, spoolDiscarded, spoolPending, spoolBytes},
 		Read: func(emit Emit) {
 			a := account()
-			emit(spoolEvents, float64(a.Spooled))
-			emit(spoolPublished, float64(a.Published))
-			emit(spoolDiscarded, float64(a.Full), "full")
-			emit(spoolDiscarded, float64(a.Failed), "failed")
-			emit(spoolPending, float64(a.Pending))
+			for c := range spool.NumClasses {
+				class := c.String()
+				emit(spoolEvents, float64(a.Spooled[c]), class)
+				emit(spoolPublished, float64(a.Published[c]), class)
+				emit(spoolDiscarded, float64(a.Full[c]), class, "full")
+				emit(spoolDiscarded, float64(a.Failed[c]), class, "failed")
+				emit(spoolPending, float64(a.Pending[c]), class)
+			}
 			emit(spoolBytes, float64(a.Bytes))
 		},
 	}

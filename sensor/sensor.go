@@ -123,6 +123,7 @@ type Sensor struct {
 	total  account
 	errors map[event.Kind]map[string]uint64
 	now    []reading             // of each worker
+	active []*worker             // while Run runs
 	kinds  map[event.Kind]uint64 // of the tally
 	flows  []FlowTally           // likewise
 }
@@ -150,7 +151,13 @@ func (s *Sensor) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.now = make([]reading, len(workers))
+	s.active = workers
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.active = nil
+		s.mu.Unlock()
+	}()
 	for n, w := range workers {
 		w.tell = func(r *reading) {
 			s.mu.Lock()
@@ -198,6 +205,20 @@ func (s *Sensor) Run(ctx context.Context) error {
 		errs = append(errs, w.linkErrors())
 	}
 	return errors.Join(errs...)
+}
+
+// Turns is how often each worker has asked its source for packets since Run
+// began, and nothing when it does not run. It grows on a quiet link too; where
+// it does not, the worker is stuck or waits for the sink. It may be called at
+// any time, by any goroutine.
+func (s *Sensor) Turns() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	turns := make([]uint64, len(s.active))
+	for i, w := range s.active {
+		turns[i] = w.turns.Load()
+	}
+	return turns
 }
 
 // workers opens the source and makes the workers, and a feed if one of them is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
@@ -60,6 +61,7 @@ type worker struct {
 	failed   []uint64         // flows whose parser gave up, by protocol
 	tell     func(*reading)   // once a second; see Sensor.Now
 	reports  uint64           // told
+	turns    atomic.Uint64    // of the loop; see Sensor.Turns
 	top      []Followed       // in the last
 
 	tally  tally
@@ -153,6 +155,7 @@ func (w *worker) run(ctx context.Context) {
 	var err error
 	more := true
 	for more && err == nil && ctx.Err() == nil {
+		w.turns.Add(1)
 		if w.share != nil {
 			more, err = w.round(ctx)
 		} else {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tocsin/tocsin/event"
 )
@@ -175,6 +176,10 @@ func (b *Bus) Subscribe(ctx context.Context, fn func(ctx context.Context, batch 
 // configuration's Topic and Drained are the bus's.
 func (b *Bus) Consume(ctx context.Context, cfg ConsumerConfig, fn func(context.Context, EventDelivery) error) error {
 	cfg.Topic, cfg.Drained = b.cfg.Topic, b.drained
+	cfg.Unreadable = func(ctx context.Context, partition int, from, to int64, why error) error {
+		b.poisoned.Add(uint64(to - from))
+		return b.letter(ctx, Obituary(b.cfg.Topic, partition, from, to, why))
+	}
 	c := b.client.Consumer(cfg)
 	b.mu.Lock()
 	b.consumers = append(b.consumers, c)
@@ -244,11 +249,22 @@ func printable(b []byte) string { return string(b[:min(len(b), 32)]) }
 // bury publishes a message that cannot be read to the dead letters.
 func (b *Bus) bury(ctx context.Context, partition int, m *Message, why error) error {
 	b.poisoned.Add(1)
+	return b.letter(ctx, Letter(b.cfg.Topic, partition, m, why, DefaultProducerConfig(b.cfg.Dead).BatchBytes))
+}
+
+func (b *Bus) letter(ctx context.Context, r Record) error {
 	p, err := b.open(ctx, &b.dead, DefaultProducerConfig(b.cfg.Dead))
 	if err != nil {
 		return err
 	}
-	return p.Publish(ctx, []Record{Letter(b.cfg.Topic, partition, m, why, p.cfg.BatchBytes)})
+	return p.Publish(ctx, []Record{r})
+}
+
+// Obituary is a message for the dead letters that stands for messages of which
+// nothing is left, from offset from to before offset to of a partition.
+func Obituary(topic string, partition int, from, to int64, why error) Record {
+	return Letter(topic, partition, &Message{Offset: from, Record: Record{Time: time.Now()}},
+		fmt.Errorf("the brokers' copy of %d messages is damaged: %w", to-from, why), 1<<16)
 }
 
 // Letter is a message for the dead letters: the one that was read, as it is,
@@ -273,24 +289,26 @@ func Letter(topic string, partition int, m *Message, why error, limit int) Recor
 	return r
 }
 
-// Stats is what a bus has done since it was made.
+// Stats is what a bus, or a half of it, has done since it was made.
 type Stats struct {
-	Published uint64 // messages that all replicas have
-	Bytes     uint64 // of their batches, compressed
-	Retries   uint64 // batches that were sent again
-	Oversized uint64 // events that were too large for a message
-	Dead      uint64 // messages that could not be read
-	Consumers []ConsumerStats
+	Published    uint64    // messages that all replicas have
+	Bytes        uint64    // of their batches, compressed
+	Retries      uint64    // batches that were sent again
+	Acknowledged time.Time // when replicas had some last; zero if they never did
+	Oversized    uint64    // events that were too large for a message
+	Dead         uint64    // messages that could not be read
+	Consumers    []ConsumerStats
 }
 
 // Stats returns what the bus has done.
 func (b *Bus) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Stats{Oversized: b.oversized.Load(), Dead: b.poisoned.Load()}
+	var s Stats
 	if b.producer != nil {
-		s.Published, s.Bytes, s.Retries = b.producer.Published()
+		s = b.producer.Stats()
 	}
+	s.Oversized, s.Dead = b.oversized.Load(), b.poisoned.Load()
 	for _, c := range b.consumers {
 		s.Consumers = append(s.Consumers, c.Stats())
 	}

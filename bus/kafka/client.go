@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	kgo "github.com/segmentio/kafka-go"
@@ -230,7 +231,8 @@ func (c *Client) partitions(ctx context.Context, topic string) (int, error) {
 func passes(err error) bool {
 	var k kgo.Error
 	if errors.As(err, &k) {
-		return k.Temporary() || k == kgo.UnknownMemberId || k == kgo.IllegalGeneration || k == kgo.RebalanceInProgress || k == kgo.BrokerNotAvailable
+		// A broker that has just begun answers Unknown, for a moment.
+		return k.Temporary() || slices.Contains([]kgo.Error{kgo.Unknown, kgo.UnknownMemberId, kgo.IllegalGeneration, kgo.RebalanceInProgress, kgo.BrokerNotAvailable}, k)
 	}
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kgo "github.com/segmentio/kafka-go"
@@ -81,6 +83,10 @@ type ConsumerConfig struct {
 	// from offset next on, every Linger: not at the same time as fn, for the same
 	// partition.
 	Idle func(ctx context.Context, partition int, next int64) error
+	// Unreadable, where it is set, is told of messages that are passed over, as
+	// the brokers' copy of them is damaged: those of a partition from offset
+	// from to before offset to. An error ends Consume.
+	Unreadable func(ctx context.Context, partition int, from, to int64, why error) error
 	// Revoked, where it is set, is called when partitions go elsewhere, or are
 	// about to be handed out anew: after the last call of fn for them, and
 	// before anybody else is given them.
@@ -106,11 +112,13 @@ type Consumer struct {
 	client *Client
 	cfg    ConsumerConfig
 	turns  chan struct{} // one for each call of fn that may run
+	turned atomic.Uint64 // see ConsumerStats.Turns
 
 	mu       sync.Mutex
 	progress map[int]*progress // by partition; of those that this consumer has, or had last
 	messages uint64
 	lost     uint64
+	damaged  uint64
 	last     time.Time
 }
 
@@ -132,15 +140,17 @@ func (c *Client) Consumer(cfg ConsumerConfig) *Consumer {
 type ConsumerStats struct {
 	Messages    uint64        // read, since the start
 	Lost        uint64        // messages that the topic no longer held when their turn came
+	Damaged     uint64        // messages that were passed over because the brokers' copy is damaged
 	Lag         map[int]int64 // messages not yet acknowledged, by partition that this consumer has
 	LastMessage time.Time     // when the last message came; zero if none has
+	Turns       uint64        // answers of brokers, empty ones and errors included: it grows while the consumer works
 }
 
 // Stats returns where the consumer stands.
 func (c *Consumer) Stats() ConsumerStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := ConsumerStats{Messages: c.messages, Lost: c.lost, LastMessage: c.last, Lag: map[int]int64{}}
+	s := ConsumerStats{Messages: c.messages, Lost: c.lost, Damaged: c.damaged, Turns: c.turned.Load(), LastMessage: c.last, Lag: map[int]int64{}}
 	for n, p := range c.progress {
 		if p.mine {
 			s.Lag[n] = max(p.end-p.next, 0)
@@ -468,6 +478,7 @@ type reader struct {
 	fn       func(context.Context, Delivery) error
 	messages []Message
 	arena    []byte
+	damaged  int // reads in a row, from the same offset, whose answer was not what a broker sends
 }
 
 // run reads until reading ends; ctx is what fn is given.
@@ -481,7 +492,7 @@ func (r *reader) run(ctx, reading context.Context) error {
 		next, err := r.fetch(reading, offset)
 		switch {
 		case err == nil:
-			failures = 0
+			failures, r.damaged = 0, 0
 		case reading.Err() != nil:
 			return nil
 		case errors.Is(err, kgo.OffsetOutOfRange):
@@ -489,10 +500,21 @@ func (r *reader) run(ctx, reading context.Context) error {
 				return err
 			}
 			continue
+		case damage(err) && r.damaged == patient:
+			if offset, err = r.passOver(ctx, reading, offset, err); err != nil {
+				return err
+			}
+			failures, r.damaged = 0, 0
+			continue
 		case !passes(err):
 			return fmt.Errorf("read %s, partition %d: %w", r.c.cfg.Topic, r.a.Partition, r.c.client.explain(err))
 		default:
 			failures++
+			if damage(err) {
+				r.damaged++
+			} else {
+				r.damaged = 0
+			}
 			r.c.client.cfg.Log(fmt.Errorf("read %s, partition %d, attempt %d: %w", r.c.cfg.Topic, r.a.Partition, failures, r.c.client.explain(err)))
 			backoff(reading, failures)
 			continue
@@ -510,6 +532,87 @@ func (r *reader) run(ctx, reading context.Context) error {
 		}
 	}
 	return nil
+}
+
+// patient is how often, over some eight seconds, a batch is read that is
+// damaged, before it is passed over: another replica may have it whole.
+const patient = 9
+
+// damage reports whether an answer came, but makes no sense: a checksum that is
+// wrong, a batch that cannot be decompressed.
+func damage(err error) bool {
+	var k kgo.Error
+	var n net.Error
+	return !errors.As(err, &k) && !errors.As(err, &n) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// passOver looks for the first message after damaged ones. A batch says where
+// it ends only to those who can read it, so that offsets are tried: brokers
+// answer with the batch that has the offset.
+func (r *reader) passOver(ctx, reading context.Context, offset int64, why error) (int64, error) {
+	readable := func(at int64) (bool, error) {
+		for n := 1; ; n++ {
+			_, err := r.fetch(reading, at)
+			switch {
+			case err == nil:
+				return true, nil
+			case damage(err):
+				return false, nil
+			case reading.Err() != nil || !passes(err):
+				return false, err
+			}
+			backoff(reading, n)
+		}
+	}
+	// In (from, to] is the first offset that can be read; at the topic's end
+	// is nothing that could be damaged.
+	from, to := offset, offset+1
+	for {
+		ok, err := readable(to)
+		if err != nil {
+			return offset, r.unless(reading, err)
+		}
+		if ok {
+			break
+		}
+		from, to = to, to+2*(to-offset)
+		ends, err := r.c.client.Ends(reading, r.c.cfg.Topic)
+		if err != nil {
+			return offset, r.unless(reading, err)
+		}
+		to = min(to, ends[r.a.Partition])
+	}
+	for to-from > 1 {
+		middle := from + (to-from)/2
+		ok, err := readable(middle)
+		if err != nil {
+			return offset, r.unless(reading, err)
+		}
+		if ok {
+			to = middle
+		} else {
+			from = middle
+		}
+	}
+	r.c.mu.Lock()
+	r.c.damaged += uint64(to - offset)
+	r.c.mu.Unlock()
+	r.c.client.cfg.Log(fmt.Errorf("read %s, partition %d: the brokers' copy of the %d messages from offset %d on is damaged, and they are lost: %w", r.c.cfg.Topic, r.a.Partition, to-offset, offset, why))
+	if r.c.cfg.Unreadable != nil {
+		if err := r.c.cfg.Unreadable(ctx, r.a.Partition, offset, to, why); err != nil {
+			return offset, err
+		}
+	}
+	return to, nil
+}
+
+// unless is an error, but nil if reading has ended.
+func (r *reader) unless(reading context.Context, err error) error {
+	if reading.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("read %s, partition %d: %w", r.c.cfg.Topic, r.a.Partition, r.c.client.explain(err))
 }
 
 // skip goes on where the topic still has messages, and counts what is gone.
@@ -552,11 +655,16 @@ func (r *reader) first(ctx context.Context) (int64, error) {
 // offset after them.
 func (r *reader) fetch(ctx context.Context, offset int64) (next int64, err error) {
 	r.messages, r.arena = r.messages[:0], r.arena[:0]
+	defer r.c.turned.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	most := int64(r.c.cfg.BatchBytes)
+	if r.damaged > 0 {
+		most = 1 // the brokers give one batch all the same: what is whole before the damaged one
+	}
 	res, err := r.c.client.client.Fetch(ctx, &kgo.FetchRequest{
 		Topic: r.c.cfg.Topic, Partition: r.a.Partition, Offset: offset,
-		MinBytes: littleBytes, MaxBytes: int64(r.c.cfg.BatchBytes), MaxWait: r.c.cfg.Linger,
+		MinBytes: min(littleBytes, most), MaxBytes: most, MaxWait: r.c.cfg.Linger,
 	})
 	if err != nil {
 		return 0, err

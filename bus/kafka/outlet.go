@@ -165,25 +165,25 @@ func (o *Outlet) Sent() (n uint64) {
 	defer o.mu.Unlock()
 	for _, p := range o.producers {
 		if p != nil {
-			_, bytes, _ := p.Published()
-			n += bytes
+			n += p.Stats().Bytes
 		}
 	}
 	return n
 }
 
-// Published is how many messages all replicas have, and how many batches were
-// sent again.
-func (o *Outlet) Published() (messages, retries uint64) {
+// Stats returns what was done, by topic.
+func (o *Outlet) Stats() map[string]Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, p := range o.producers {
+	by := map[string]Stats{}
+	for route, p := range o.producers {
+		var s Stats
 		if p != nil {
-			m, _, r := p.Published()
-			messages, retries = messages+m, retries+r
+			s = p.Stats()
 		}
+		by[o.cfgs[route].Topic] = s
 	}
-	return messages, retries
+	return by
 }
 
 // Close closes the producers.

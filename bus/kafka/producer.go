@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	kgo "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -46,6 +47,7 @@ type Producer struct {
 	ended  sync.WaitGroup
 
 	messages, bytes, retries atomic.Uint64
+	acked                    atomic.Int64 // time of the last acknowledgement, in nanoseconds
 }
 
 // lane is the way to a partition.
@@ -80,10 +82,13 @@ func (c *Client) Producer(ctx context.Context, cfg ProducerConfig) (*Producer, e
 	return p, nil
 }
 
-// Published is how many messages were acknowledged, how many bytes their
-// batches had on the wire, and how often one was tried again.
-func (p *Producer) Published() (messages, bytes, retries uint64) {
-	return p.messages.Load(), p.bytes.Load(), p.retries.Load()
+// Stats returns what the producer has done.
+func (p *Producer) Stats() Stats {
+	s := Stats{Published: p.messages.Load(), Bytes: p.bytes.Load(), Retries: p.retries.Load()}
+	if at := p.acked.Load(); at > 0 {
+		s.Acknowledged = time.Unix(0, at)
+	}
+	return s
 }
 
 // Close ends the producer. What Publish waits for fails.
@@ -324,6 +329,7 @@ func (p *Producer) send(ctx context.Context, partition int, of *batch, from int,
 		case err == nil:
 			p.messages.Add(uint64(b.n))
 			p.bytes.Add(uint64(len(whole)))
+			p.acked.Store(time.Now().UnixNano())
 			return n > 1, nil
 		case ctx.Err() != nil:
 			return true, ErrClosed

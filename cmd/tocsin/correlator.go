@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,6 +144,7 @@ func (d *distributed) run(ctx context.Context) (err error) {
 	if err := d.client.Check(ctx); err != nil {
 		return err
 	}
+	d.warn(ctx)
 	for _, p := range []struct {
 		at    **kafka.Producer
 		topic string
@@ -175,6 +177,9 @@ func (d *distributed) run(ctx context.Context) (err error) {
 		}
 	}
 	cfg.Start, cfg.Note, cfg.Idle = d.start, d.note, d.complete
+	cfg.Unreadable = func(ctx context.Context, partition int, from, to int64, why error) error {
+		return d.dead.Publish(ctx, []kafka.Record{kafka.Obituary(d.topics.Signals, partition, from, to, why)})
+	}
 	signals := d.client.Consumer(cfg)
 
 	hide, err := showMetrics(ctx, d.metrics, d.out, d.measured(events, signals)...)
@@ -196,7 +201,7 @@ func (d *distributed) run(ctx context.Context) (err error) {
 		})
 		both.Go(func() error { d.geo.watch(working, redrawing, d.errs); return nil })
 	}
-	onDuty(working)
+	onDuty(working, d.working(events, signals))
 	err = both.Wait()
 	if errors.Is(context.Cause(work), errFinished) {
 		return nil
@@ -207,12 +212,27 @@ func (d *distributed) run(ctx context.Context) (err error) {
 	return err
 }
 
+// warn tells of settings of the topics with which messages may be deleted before
+// they are read. Who may not read settings is not told.
+func (d *distributed) warn(ctx context.Context) {
+	plan := kafka.DefaultPlan()
+	plan.Prefix = strings.TrimSuffix(d.topics.Events, ".events")
+	topics := slices.DeleteFunc(plan.Topics(1), func(t kafka.Topic) bool { return t.Name != d.topics.Events && t.Name != d.topics.Signals })
+	differences, err := d.client.Compare(ctx, topics)
+	if err != nil {
+		return
+	}
+	for _, x := range differences {
+		if x.What == "retention.ms" || x.What == "cleanup.policy" {
+			complain(d.errs, fmt.Errorf("%s: messages have the time of their events, so that a backlog would be deleted before it is read; see tocsin topics plan", x))
+		}
+	}
+}
+
 // measured is what Prometheus is told.
 func (d *distributed) measured(events *kafka.Bus, signals *kafka.Consumer) []metrics.Source {
 	written := func(topic string, p *kafka.Producer) metrics.Topic {
-		t := metrics.Topic{Name: topic}
-		t.Published, t.Bytes, t.Retries = p.Published()
-		return t
+		return metrics.Topic{Name: topic, Stats: p.Stats()}
 	}
 	sources := []metrics.Source{metrics.Correlator(d.stats), metrics.Kafka(func() []metrics.Topic {
 		both := written(d.topics.Signals, d.signals)
@@ -223,6 +243,24 @@ func (d *distributed) measured(events *kafka.Bus, signals *kafka.Consumer) []met
 		sources = append(sources, metrics.Elasticsearch(s.Stats))
 	}
 	return sources
+}
+
+// working reports, each time it is asked, whether anything has happened since:
+// brokers have answered, or it is Elasticsearch that is waited for.
+func (d *distributed) working(events *kafka.Bus, signals *kafka.Consumer) func() bool {
+	var before uint64
+	return func() bool {
+		var turns uint64
+		have := 0
+		for _, c := range append(events.Stats().Consumers, signals.Stats()) {
+			turns += c.Turns
+			have += len(c.Lag)
+		}
+		moved := turns != before
+		before = turns
+		s, ok := d.store.(*elastic.Store)
+		return moved || have == 0 || ok && s.Stats().Blocked
+	}
 }
 
 // readFrom begins with partitions of events.

@@ -119,3 +119,31 @@ func TestDistributed(t *testing.T) {
 		t.Error("embedded: " + difference(want, have))
 	}
 }
+
+// A correlator says when it starts that a topic may lose what is not read yet.
+func TestRetentionIsTold(t *testing.T) {
+	addr := servers.KafkaAddr(t)
+	client, err := kafka.New(kafka.Config{Brokers: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	plan := kafka.DefaultPlan()
+	plan.Prefix, plan.Partitions = "short"+strings.ToLower(filepath.Base(filepath.Dir(t.TempDir()))), 1
+	for _, day := range []string{"-1", "86400000"} {
+		topics := plan.Topics(1)
+		topics[0].Settings["retention.ms"] = day
+		if err := client.CreateTopics(t.Context(), topics); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		args := []string{"correlator", "--once", "--kafka", addr, "--topic-prefix", plan.Prefix, "--data", t.TempDir()}
+		if code := execute(t.Context(), args, nil, &out, &errs); code != 0 {
+			t.Fatalf("exit %d\n%s", code, errs.String())
+		}
+		if told, want := strings.Contains(errs.String(), plan.Prefix+".events: retention.ms is 86400000, planned -1"), day != "-1"; told != want {
+			t.Errorf("retention.ms=%s: told %v, want %v: %s", day, told, want, errs.String())
+		}
+		plan.Prefix += "2"
+	}
+}

@@ -56,7 +56,7 @@ func metricsDoc() (string, error) {
 	var b strings.Builder
 	b.WriteString(`# Metrics
 
-What a process tells Prometheus when it is started with ` + "`--metrics 127.0.0.1:9200`" + `,
+What a process tells Prometheus when it is started with ` + "`--metrics 127.0.0.1:9464`" + `,
 under ` + "`/metrics`" + `. Counters begin with the process. Those of taps are the counts of
 the ledger, the minute that is not over included, so that after any time
 

@@ -14,7 +14,7 @@ import (
 )
 
 func metricsFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("metrics", "", "`ADDRESS` at which Prometheus finds /metrics, such as 127.0.0.1:9200; a port alone is of loopback; none if not given")
+	return cmd.Flags().String("metrics", "", "`ADDRESS` at which Prometheus finds /metrics, such as 127.0.0.1:9464; a port alone is of loopback; none if not given")
 }
 
 // listenForMetrics opens the port of the metrics; nil if none is wanted.
@@ -24,7 +24,7 @@ func listenForMetrics(addr string) (net.Listener, error) {
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, usagef("--metrics %s: want HOST:PORT, such as 127.0.0.1:9200", addr)
+		return nil, usagef("--metrics %s: want HOST:PORT, such as 127.0.0.1:9464", addr)
 	}
 	if host == "" {
 		host = "127.0.0.1" // whoever wants the world to see must say so

@@ -476,7 +476,7 @@ func consoleOf(s store.Store) (http.Handler, error) {
 
 // serve serves until ctx ends.
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	onDuty(ctx)
+	onDuty(ctx, nil)
 	srv := &http.Server{
 		Handler:           h,
 		BaseContext:       func(net.Listener) context.Context { return ctx },

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -191,7 +193,7 @@ func (p *publisher) run(ctx context.Context) error {
 		view.title = strings.Join(p.names(), ", ")
 		now, waits = view.before(now), view.before(waits)
 	}
-	var sensors []*sensor.Sensor
+	var sensors, live []*sensor.Sensor
 	var sense []func() error // which begins when all is ready
 	if len(captures) > 0 {
 		s, err := p.in.files(captures, waits)
@@ -211,7 +213,7 @@ func (p *publisher) run(ctx context.Context) error {
 			return err
 		}
 		measured = append(measured, metrics.Named{Source: t[0].Interfaces()[0].Name, Sensor: s})
-		sensors = append(sensors, s)
+		sensors, live = append(sensors, s), append(live, s)
 		sense = append(sense, func() error {
 			err := s.Run(stuck)
 			if err == nil || stuck.Err() != nil {
@@ -226,9 +228,14 @@ func (p *publisher) run(ctx context.Context) error {
 	hide, err := showMetrics(context.WithoutCancel(ctx), p.metrics, p.cmd.OutOrStdout(), metrics.Sensors(measured), metrics.Spool(func() metrics.SpoolAccount {
 		s := p.spool.Stats()
 		return metrics.SpoolAccount{
-			Spooled: total(s.Spooled), Published: total(s.Acknowledged), Full: total(s.Full), Failed: total(s.Failed),
-			Pending: total(s.Pending), Bytes: s.Bytes,
+			Spooled: s.Spooled, Published: s.Acknowledged, Full: s.Full, Failed: s.Failed, Pending: s.Pending, Bytes: s.Bytes,
 		}
+	}), metrics.Kafka(func() (topics []metrics.Topic) {
+		by := p.outlet.Stats()
+		for _, name := range slices.Sorted(maps.Keys(by)) {
+			topics = append(topics, metrics.Topic{Name: name, Stats: by[name]})
+		}
+		return topics
 	}))
 	if err != nil {
 		return err
@@ -239,7 +246,10 @@ func (p *publisher) run(ctx context.Context) error {
 		still = view.show(ctx, p.quit)
 	} else {
 		still = progress(p.cmd.ErrOrStderr(), func() string {
-			n, _ := p.outlet.Published()
+			var n uint64
+			for _, s := range p.outlet.Stats() {
+				n += s.Published
+			}
 			return fmt.Sprintf("%d published, %d wait", n, p.spool.Pending())
 		})
 	}
@@ -261,7 +271,7 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	onDuty(ctx)
+	onDuty(ctx, capturing(live))
 	watching, watched := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan struct{})
 	go func() { defer close(told); p.watch(watching, p.cmd.ErrOrStderr()) }()
@@ -281,12 +291,22 @@ func (p *publisher) run(ctx context.Context) error {
 	return errors.Join(failed, err, hide())
 }
 
-// total is the sum over all classes.
-func total(c spool.Counts) (n uint64) {
-	for _, x := range c {
-		n += x
+// capturing reports, each time it is asked, whether every worker that captures
+// live has looked at its interface since. Of those that have ended, people are
+// told otherwise.
+func capturing(sensors []*sensor.Sensor) func() bool {
+	before := make([][]uint64, len(sensors))
+	return func() bool {
+		moved := true
+		for i, s := range sensors {
+			now := s.Turns()
+			for w := range min(len(before[i]), len(now)) {
+				moved = moved && before[i][w] != now[w]
+			}
+			before[i] = now
+		}
+		return moved
 	}
-	return n
 }
 
 // farewell is how long Kafka has when the sensor is asked to end.

@@ -9,9 +9,11 @@ import (
 )
 
 // onDuty tells systemd that a service has started, and then, as often as its
-// watchdog wants to hear, that it lives, until ctx ends; see sd_notify(3). It
-// does nothing where systemd does not ask.
-func onDuty(ctx context.Context) {
+// watchdog wants to hear, that it works, until ctx ends; see sd_notify(3). It
+// does nothing where systemd does not ask. Where moved is set, it is asked
+// before each word to the watchdog, which is not told anything when it reports
+// false: that nothing has happened since it was asked last.
+func onDuty(ctx context.Context, moved func() bool) {
 	addr := os.Getenv("NOTIFY_SOCKET")
 	if addr == "" {
 		return
@@ -35,7 +37,9 @@ func onDuty(ctx context.Context) {
 		for {
 			select {
 			case <-t.C:
-				tell("WATCHDOG=1")
+				if moved == nil || moved() {
+					tell("WATCHDOG=1")
+				}
 			case <-ctx.Done():
 				tell("STOPPING=1")
 				return

@@ -300,6 +300,11 @@ func (k *Kafka) failed(what string, why any) error {
 	return fmt.Errorf("servers: kafka: %s: %v: %s", what, why, tail(text))
 }
 
+// Partition returns the folder with the segments of a partition.
+func (k *Kafka) Partition(topic string, partition int) string {
+	return filepath.Join(k.dir, "data", fmt.Sprintf("%s-%d", topic, partition))
+}
+
 // PID returns the process id of the running broker.
 func (k *Kafka) PID() int { return k.p.cmd.Process.Pid }
 
