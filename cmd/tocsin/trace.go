@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ func newTrace() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	where := storeFlags(cmd)
-	format := cmd.Flags().String("format", "json", "`FORMAT`: json, csv, html, stix")
+	format := cmd.Flags().String("format", "json", "`FORMAT`: "+strings.Join(all.Names(), ", "))
 	output := cmd.Flags().StringP("output", "o", "-", "`FILE` to write, - for standard output")
 	from := timeFlag(cmd, "from", "look at events from this `TIME` on (RFC 3339)")
 	to := timeFlag(cmd, "to", "look at events before this `TIME` (RFC 3339)")

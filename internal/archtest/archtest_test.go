@@ -56,6 +56,7 @@ var fences = []struct {
 	{"github.com/danielgtaylor/huma", []string{"console"}, "only the console speaks HTTP"},
 	{"github.com/prometheus/client_golang", []string{"metrics"}, "parts keep their numbers themselves; only what shows them knows Prometheus"},
 	{"github.com/netsampler/goflow2", []string{"sensor/netflow"}, "stages know flows, not how exporters write them"},
+	{"github.com/signintech/gopdf", []string{"trace/pdf"}, "reports say what they show, not how a page is drawn"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "only commands read flags"},
 }
 
