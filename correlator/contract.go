@@ -70,7 +70,8 @@ type Rule struct {
 
 // Window is a condition over the signals of one group within a sliding span of
 // event time. Each signal s asks it about the signals in (s.Time-Span, s.Time];
-// where it holds, all of those belong to the alert of s's bucket.
+// where it holds, all of those, or what a Selector takes of them, belong to the
+// alert of s's bucket.
 type Window struct {
 	Span time.Duration
 	// New makes the judge that slides over the signals of one group.
@@ -92,6 +93,15 @@ type Judge interface {
 	Holds() bool
 	// Explain says what Holds compared: predicate "count >= 10", value "12".
 	Explain() event.Explain
+}
+
+// Selector is a Judge whose alerts are not of all that it holds, but of some:
+// the rest is what these are compared with.
+type Selector interface {
+	Judge
+	// Takes reports, when Holds does, whether a signal that is held belongs to
+	// the alert.
+	Takes(s *Signal) bool
 }
 
 // Signal says that an event matched a rule.

@@ -328,6 +328,14 @@ func (s *state) judgeGroup(g *group) {
 		if b.alert.count == 0 {
 			b.alert.explain = []event.Explain{g.judge.Explain()}
 		}
+		if chosen, ok := g.judge.(Selector); ok {
+			for i := g.lo; i <= g.at; i++ {
+				if chosen.Takes(&g.signals[i]) {
+					b.alert.choose(&g.signals[i])
+				}
+			}
+			continue
+		}
 		for i := max(b.next, g.lo); i <= g.at; i++ {
 			b.alert.absorb(&g.signals[i])
 		}
@@ -366,6 +374,16 @@ func (d *alertDraft) absorb(sig *Signal) {
 		d.seen, d.taken = map[event.ID]bool{}, map[*group]*Signal{}
 	}
 	d.take(sig)
+}
+
+// choose counts a signal that may have been counted before.
+func (d *alertDraft) choose(sig *Signal) {
+	if d.seen == nil {
+		d.seen, d.taken = map[event.ID]bool{}, map[*group]*Signal{}
+	}
+	if !d.seen[sig.ID] {
+		d.absorb(sig)
+	}
 }
 
 // take counts the signal's event, and those of the window that released it.

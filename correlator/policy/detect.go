@@ -25,6 +25,7 @@ var (
 	codeRef      = event.Resolve("ics.function.code")
 	functionRef  = event.Resolve("ics.function.name")
 	objectsRef   = event.Resolve("ics.objects")
+	stepsRef     = event.Resolve("iec104.steps")
 )
 
 // act is what an event says that somebody did.
@@ -37,6 +38,7 @@ type act struct {
 	code                int64
 	function            string
 	objects             []event.Value
+	executed, selected  bool // as commands are in protocols that know select before operate
 }
 
 // actOf reads an industrial event; false for any other.
@@ -63,6 +65,25 @@ func actOf(e *event.Event) (act, bool) {
 	}
 	if v, ok := e.Lookup(objectsRef); ok {
 		a.objects = v.List()
+	}
+	switch a.protocol {
+	case "iec104":
+		steps, _ := e.Lookup(stepsRef)
+		for _, s := range steps.List() {
+			switch s.Str() {
+			case "select":
+				a.selected = true
+			case "execute":
+				a.executed = true
+			}
+			if a.executed {
+				break // what is selected later is another command's
+			}
+		}
+	case "dnp3": // IEEE 1815, section 4.4: operate, direct operate, direct operate without response
+		const operate, direct, unanswered = 4, 5, 6
+		a.executed = a.code == operate || a.code == direct || a.code == unanswered
+		a.selected = a.code == operate // or the outstation refuses it
 	}
 	return a, a.operation != ""
 }
@@ -95,7 +116,7 @@ func object(v event.Value) (o Objects, values []event.Value) {
 }
 
 // rules are the ways in which a policy is violated.
-type rules struct{ device, talker, operation, object, value, time, silence *correlator.Rule }
+type rules struct{ device, talker, operation, object, value, selects, time, silence *correlator.Rule }
 
 func (p *Policy) rules() rules {
 	rule := func(id, name, message string, techniques ...event.Technique) *correlator.Rule {
@@ -111,6 +132,7 @@ func (p *Policy) rules() rules {
 		operation: rule("operation", "Operation that the policy does not allow", "", command),
 		object:    rule("object", "Object that the policy does not allow", "", command),
 		value:     rule("value", "Value out of the policy's range", "", event.Technique{ID: "T0836", Name: "Modify Parameter", Tactics: []string{"Impair Process Control"}}),
+		selects:   rule("select", "Command that was not selected before", "", command),
 		time:      rule("time", "Operation outside the policy's times", "", command),
 		silence:   rule("silence", "Silence where there was polling", "", event.Technique{ID: "T0814", Name: "Denial of Service", Tactics: []string{"Inhibit Response Function"}}),
 	}
@@ -123,7 +145,7 @@ func (p *Policy) Detectors() []correlator.Detector {
 	x := p.index()
 	done := correlator.Detector{
 		Name:  "policy",
-		Rules: []*correlator.Rule{r.device, r.talker, r.operation, r.object, r.value, r.time},
+		Rules: []*correlator.Rule{r.device, r.talker, r.operation, r.object, r.value, r.selects, r.time},
 		Match: func(e *event.Event, emit func(correlator.Signal)) {
 			a, ok := actOf(e)
 			if !ok {
@@ -277,6 +299,16 @@ func (x *index) judge(r rules, a *act) violation {
 			within = inRange
 		}
 		may = within
+	}
+	if a.executed && !a.selected {
+		direct := keep(may, func(g *Grant) bool { return !g.Select })
+		if len(direct) == 0 {
+			v.rule, v.severity = r.selects, 80
+			v.sentence = fmt.Sprintf("%s, which it had not selected before", a.did(v.who, v.to))
+			v.explain = event.Explain{Field: "ics.function.code", Predicate: "is executed after a selection", Value: fmt.Sprintf("%d (%s), executed without", a.code, a.function)}
+			return v
+		}
+		may = direct
 	}
 	if !slices.ContainsFunc(may, func(g *Grant) bool { return x.inTime(g, a.at) }) {
 		times := x.times(may)

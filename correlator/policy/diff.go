@@ -54,6 +54,9 @@ func (p *Policy) sentences() []string {
 		if g.Values != nil {
 			how += fmt.Sprintf(", values %g to %g", g.Values.From, g.Values.To)
 		}
+		if g.Select {
+			how += ", after selection"
+		}
 		if len(g.When) > 0 {
 			how += ", in " + x.times([]*Grant{g})
 		}

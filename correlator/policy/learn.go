@@ -43,6 +43,8 @@ type habit struct {
 	longest     time.Duration // between two
 	objects     map[string][]Objects
 	values      *Range
+	executed    int // of count
+	direct      int // of executed, without selection
 }
 
 // Add learns from an event. Events come in the order of their times; others
@@ -76,6 +78,12 @@ func (l *Learner) Add(e *event.Event) {
 	l.name(a.src, e, sourceName)
 	l.name(a.dst, e, destinationName)
 	h.count++
+	if a.executed {
+		h.executed++
+		if !a.selected {
+			h.direct++
+		}
+	}
 	h.longest = max(h.longest, a.at.Sub(h.last))
 	h.last = a.at
 	for _, o := range a.objects {
@@ -151,6 +159,8 @@ type line struct {
 	objects   []string
 	values    *Range
 	every     time.Duration
+	executed  int
+	direct    int
 	count     int
 	last      time.Time
 }
@@ -178,6 +188,8 @@ func (l *Learner) Propose(w io.Writer) error {
 		}
 		x.codes = append(x.codes, k.code)
 		x.count += h.count
+		x.executed += h.executed
+		x.direct += h.direct
 		if h.last.After(x.last) {
 			x.last = h.last
 		}
@@ -219,8 +231,11 @@ func (x *line) what() string {
 	if x.values != nil {
 		values = fmt.Sprint(*x.values)
 	}
-	return fmt.Sprint(x.protocol, x.operation, x.codes, x.objects, values, x.every)
+	return fmt.Sprint(x.protocol, x.operation, x.codes, x.objects, values, x.every, x.selects())
 }
+
+// selects reports whether what was executed was always selected before.
+func (x *line) selects() bool { return x.executed > 0 && x.direct == 0 }
 
 // join makes one line of those with the same key, in a fixed order.
 func join(lines []*line, key func(*line) string, add func(x, y *line)) []*line {
@@ -361,6 +376,9 @@ func (l *Learner) write(w io.Writer, n naming, lines []*line) error {
 		}
 		if x.values != nil {
 			fmt.Fprintf(&b, "    values: {from: %s, to: %s}\n", strconv.FormatFloat(x.values.From, 'g', -1, 64), strconv.FormatFloat(x.values.To, 'g', -1, 64))
+		}
+		if x.selects() {
+			b.WriteString("    select: true\n")
 		}
 		if x.every > 0 {
 			fmt.Fprintf(&b, "    every: %s\n", x.every)

@@ -91,6 +91,7 @@ type Grant struct {
 	Objects    []Objects `yaml:"objects"`    // empty: any
 	Values     *Range    `yaml:"values"`     // of what is written; not given: any
 	When       []string  `yaml:"when"`       // windows; empty: always
+	Select     bool      `yaml:"select"`     // what is executed must have been selected before
 	// Every is how often it is done, such as 2s, if it is done all the time;
 	// then silence is a violation, too.
 	Every string `yaml:"every"`

@@ -133,6 +133,69 @@ func TestViolations(t *testing.T) {
 	}
 }
 
+// TestSelect: who must select before executing, and what is proposed of those
+// who always do.
+func TestSelect(t *testing.T) {
+	command := func(protocol string, code int64, second int, steps ...string) event.Event {
+		e := deed{src: "10.40.0.20", dst: "10.50.0.11", operation: "control", code: code, object: "single_command", address: 7, at: monday.Add(time.Duration(second) * time.Second)}.event()
+		e.Set("ics.protocol", event.Str(protocol))
+		if steps != nil {
+			e.Set("iec104.steps", event.Strs(steps))
+		}
+		return e
+	}
+	const text = `
+devices: [{name: RTU, addresses: [10.50.0.11]}]
+talkers: [{name: scada, addresses: [10.40.0.20]}]
+allow: [{who: [scada], to: [RTU], operations: [control], select: true}]
+`
+	p, err := policy.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		e    event.Event
+		want bool
+	}{
+		{command("iec104", 45, 0, "select", "select_confirmed", "execute", "execute_confirmed", "terminated"), false},
+		{command("iec104", 45, 0, "execute", "execute_confirmed", "terminated"), true},
+		{command("iec104", 45, 0, "execute", "execute_confirmed", "select"), true},
+		{command("iec104", 45, 0, "select", "deactivate"), false},
+		{command("dnp3", 3, 0), false},
+		{command("dnp3", 4, 0), false},
+		{command("dnp3", 5, 0), true},
+		{command("dnp3", 6, 0), true},
+		{command("modbus", 5, 0), false},
+	} {
+		alerts := detect(t, p, []event.Event{c.e})
+		if got := len(alerts) == 1; got != c.want || len(alerts) > 1 {
+			t.Errorf("%s: alerts %+v, want one: %v", c.e.AppendJSON(nil), alerts, c.want)
+		}
+		for _, a := range alerts {
+			if a.Rule.ID != "tocsin-policy-select" || a.Message != "scada (10.40.0.20) operated single_command 7 of unit 0 of RTU, which it had not selected before" &&
+				a.Message != "scada (10.40.0.20) operated single_command 7 of RTU, which it had not selected before" {
+				t.Errorf("%s: %s", a.Rule.ID, a.Message)
+			}
+		}
+	}
+	propose := func(events ...event.Event) string {
+		var l policy.Learner
+		for i := range events {
+			l.Add(&events[i])
+		}
+		var b bytes.Buffer
+		if err := l.Propose(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	always := propose(command("iec104", 45, 0, "select", "execute"), command("iec104", 45, 1, "select", "execute"))
+	sometimes := propose(command("iec104", 45, 0, "select", "execute"), command("iec104", 45, 1, "execute"))
+	if !strings.Contains(always, "select: true") || strings.Contains(sometimes, "select") {
+		t.Errorf("of who always selects:\n%s\nof who does not:\n%s", always, sometimes)
+	}
+}
+
 // TestSilence polls for an hour, is silent, and polls again; the sensor is
 // blind for a while.
 func TestSilence(t *testing.T) {

@@ -58,6 +58,15 @@ func calls(s *story, dst string, port int, seconds ...float64) {
 	}
 }
 
+// callFrom is one call from a host inside, some seconds after the story began.
+func callFrom(s *story, src, dst string, second float64, sent int64) {
+	e := flow("SF")
+	e.Flow.Src.Payload, e.Flow.Dst.Payload = uint64(sent), 500
+	e.Flow.Start = time.UnixMicro(int64((1_700_000_000.0 + second) * 1e6)).UTC()
+	e.Fields = []event.Field{{Name: "network.direction", Value: event.Str("outbound")}}
+	s.add(e, src, dst, 443)
+}
+
 // echo is an exchange of ICMP echoes.
 func echo(s *story, src, dst string, out, outBytes, in, inBytes uint64) {
 	e := flow("OTH")
@@ -213,7 +222,17 @@ func TestBehaviours(t *testing.T) {
 		}},
 		{"a beacon, one call of which is missed", func(s *story) {
 			calls(s, "192.0.2.1", 443, 0, 6, 6.2, 5.9, 6, 12, 6, 6.1, 6, 5.8, 6)
-		}, []string{"tocsin-beacon source.ip=10.0.0.1 destination.ip=192.0.2.1 destination.port=443"}},
+		}, []string{"tocsin-beacon destination.ip=192.0.2.1 destination.port=443"}},
+		{"what everybody calls, and what three hosts call", func(s *story) {
+			for at := range 12 {
+				for n := range 12 {
+					callFrom(s, fmt.Sprintf("10.0.1.%d", n+1), "192.0.2.9", 60*float64(at)+float64(at%2)*float64(n), 300+int64(n*at*20))
+					if n < 3 {
+						callFrom(s, fmt.Sprintf("10.0.1.%d", n+1), "192.0.2.8", 60*float64(at)+float64(at%2)*float64(n), 300)
+					}
+				}
+			}
+		}, []string{"tocsin-beacon destination.ip=192.0.2.8 destination.port=443"}},
 		{"nine calls, a person, a page, and a clock", func(s *story) {
 			calls(s, "192.0.2.1", 443, 0, 6, 6, 6, 6, 6, 6, 6, 6)
 			calls(s, "192.0.2.2", 443, 0, 3, 40, 7, 1, 90, 15, 6, 33, 2, 61, 20)
@@ -315,6 +334,18 @@ func TestBehaviours(t *testing.T) {
 			session(s, "10.0.3.1", "10.0.3.2", 22, 0, 9000)
 			session(s, "10.0.3.2", "10.0.3.3", 22, 10*time.Second, 100)
 		}, nil},
+		{"on by SSH on another port; from an administrator, and through one", func(s *story) {
+			session(s, "10.0.0.1", "10.0.0.2", 2222, 0, 9000)
+			session(s, "10.0.0.2", "10.0.0.3", 22, 10*time.Second, 9000)
+			s.events[0].Flow.Service = "ssh"
+			session(s, "10.0.1.1", "10.0.1.2", 22, 0, 9000)
+			session(s, "10.0.1.2", "10.0.1.3", 22, 10*time.Second, 9000)
+			s.events[2].Set("tocsin.source.role", event.Str("administrator"))
+			session(s, "10.0.2.1", "10.0.2.2", 22, 0, 9000)
+			session(s, "10.0.2.2", "10.0.2.3", 22, 10*time.Second, 9000)
+			s.events[4].Set("tocsin.destination.role", event.Str("administrator"))
+			s.events[5].Set("tocsin.source.role", event.Str("administrator"))
+		}, []string{"tocsin-lateral host.ip=10.0.0.2 protocol=ssh"}},
 		{"two neighbours with one address, and one that repeats itself", func(s *story) {
 			neighbour(s, "fd00::1", 1, true)
 			neighbour(s, "fd00::1", 2, false)

@@ -3,7 +3,8 @@
 // intruders move, and how administrators use a jump host. That logins form
 // paths is what Ho, Dhiman, Akhawe, Paxson, Savage, Voelker and Wagner build on
 // in "Hopper: Modeling and Detecting Lateral Movement" (USENIX Security 2021);
-// here there are no logins, only flows, so that all protocols are alike.
+// here there are no logins, only flows, so that all protocols are alike. Hosts
+// whose work it is to administer others, as the asset file says, are excepted.
 package lateral
 
 import (
@@ -23,18 +24,29 @@ import (
 type Config struct {
 	Span    time.Duration // between the beginnings of the two sessions, and of their ends; default 1 hour
 	Payload uint64        // bytes that each side sends in a session at least; default 1000: an answer and a refusal are fewer
+	// Except are the roles of hosts in the asset file from which paths are
+	// expected, and through which: default administrator. A jump host is not
+	// among them: it is what intruders go through.
+	Except []string
 }
 
 func (c Config) withDefaults() Config {
 	c.Span = cmp.Or(c.Span, time.Hour)
 	c.Payload = cmp.Or(c.Payload, 1000)
+	if c.Except == nil {
+		c.Except = []string{"administrator"}
+	}
 	return c
 }
 
-// service names a protocol of administration by its port, "" if it is none.
-// WinRM has two.
-func service(port uint16) string {
-	switch port {
+// service names a protocol of administration by what it was recognised as, or
+// else by its port; "" if it is none. WinRM, which is HTTP, has two ports.
+func service(f *event.Flow) string {
+	switch f.Service {
+	case "ssh", "telnet", "smb", "rdp", "vnc":
+		return f.Service
+	}
+	switch f.Dst.Port {
 	case 22:
 		return "ssh"
 	case 23:
@@ -51,14 +63,18 @@ func service(port uint16) string {
 	return ""
 }
 
-var direction = event.Resolve("network.direction")
+var (
+	direction       = event.Resolve("network.direction")
+	sourceRole      = event.Resolve("tocsin.source.role")
+	destinationRole = event.Resolve("tocsin.destination.role")
+)
 
 // Detector returns the detector. It needs network.direction, which enrichment sets.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "lateral 1 %+v", c))
+	sum := sha256.Sum256(fmt.Appendf(nil, "lateral 2 %+v", c))
 	rule := &correlator.Rule{
-		Rule:       event.Rule{ID: "tocsin-lateral", Name: "Administration from host to host", Ruleset: "behaviour", Version: "1", Hash: hex.EncodeToString(sum[:])},
+		Rule:       event.Rule{ID: "tocsin-lateral", Name: "Administration from host to host", Ruleset: "behaviour", Version: "2", Hash: hex.EncodeToString(sum[:])},
 		Severity:   45,
 		Techniques: []event.Technique{{ID: "T1021", Name: "Remote Services", Tactics: []string{"Lateral Movement"}}},
 		Window:     &correlator.Window{Span: c.Span, New: func() correlator.Judge { return &path{span: c.Span} }},
@@ -73,14 +89,24 @@ func Detector(c Config) correlator.Detector {
 			if f.Src.IP == f.Dst.IP {
 				return
 			}
-			protocol := service(f.Dst.Port)
+			protocol := service(f)
 			if v, ok := e.Lookup(direction); protocol == "" || !ok || v.Str() != "internal" {
+				return
+			}
+			excepted := func(role event.Ref) bool {
+				v, ok := e.Lookup(role)
+				return ok && slices.Contains(c.Except, v.Str())
+			}
+			if excepted(sourceRole) {
 				return
 			}
 			for _, at := range []struct {
 				stone, peer netip.Addr
 				comes       bool
 			}{{f.Dst.IP, f.Src.IP, true}, {f.Src.IP, f.Dst.IP, false}} {
+				if at.comes && excepted(destinationRole) {
+					continue // where it goes on from there is its work
+				}
 				s := correlator.Of(rule, "host.ip="+at.stone.String()+" protocol="+protocol, e)
 				s.Note = &correlator.Note{Message: at.stone.String() + " was reached by " + protocol + " and went on the same way to another host"}
 				s.Value = event.List(event.Bool(at.comes), event.Str(at.peer.String()), event.Time(f.Start))
