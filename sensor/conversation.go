@@ -371,7 +371,7 @@ const panicked = "panic"
 
 func (sh *shard) call(c *conversation, dir proto.Dir, b []byte, now time.Time) (n int, cause string) {
 	defer func() {
-		if recover() != nil {
+		if rescued(recover()) {
 			cause = panicked
 		}
 	}()
@@ -399,14 +399,14 @@ func (sh *shard) end(c *conversation) {
 }
 
 func (sh *shard) rescue(c *conversation) {
-	if recover() != nil {
+	if rescued(recover()) {
 		sh.fail(c, sh.record, panicked)
 	}
 }
 
 func (sh *shard) ask(protocol int, dir proto.Dir, b []byte) (v proto.Verdict) {
 	defer func() {
-		if recover() != nil {
+		if rescued(recover()) {
 			v = proto.No
 			sh.w.parserError(protocol, panicked)
 			sh.w.account(sh.record.Iface())[countParserErrors]++

@@ -15,6 +15,7 @@ import (
 // together take little more than one.
 type feed struct {
 	src    capture.BlockSource
+	mapped capture.Mapper // src, if its packets lie in the file
 	first  looker
 	free   chan *round
 	shares []*share
@@ -67,6 +68,7 @@ func newFeed(src capture.BlockSource, cfg *Config) *feed {
 	for range cfg.Workers {
 		f.shares = append(f.shares, &share{feed: f, rounds: make(chan *round, rounds)})
 	}
+	f.mapped = mapped(src)
 	f.block = f.add(src.Exchange(f.exchange))
 	return f
 }
@@ -106,11 +108,16 @@ func (f *feed) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		r.n, r.err = f.src.NextBatch(r.raws[:])
+		gone := read(f.mapped, func() {
+			r.n, r.err = f.src.NextBatch(r.raws[:])
+			f.first.look(r.raws[:r.n], r.looks[:r.n])
+		})
+		if gone != nil {
+			r.n, r.err = 0, gone
+		}
 		r.block = f.block
 		r.block.holders.Add(1)
 		r.interfaces, r.counters = f.src.Interfaces(), f.src.Counters()
-		f.first.look(r.raws[:r.n], r.looks[:r.n])
 		r.holders.Store(int32(len(f.shares)))
 		err := r.err // the round is not the reader's any more once it was handed over
 		for _, s := range f.shares {

@@ -33,6 +33,7 @@ type worker struct {
 	single capture.Source      // src, if the worker reads by itself
 	batch  capture.BatchSource // likewise, if it is one
 	share  *share              // src, if somebody reads for all workers
+	mapped capture.Mapper      // whose packets it handles; nil if they are in memory of its own
 	dec    packet.Decoder
 	knows  *knowledge
 	raws   [lanes]capture.Packet
@@ -127,7 +128,11 @@ func newWorker(cfg *Config, number int, src origin) *worker {
 	w.first.dec = &w.dec
 	w.single, _ = src.(capture.Source)
 	w.batch, _ = src.(capture.BatchSource)
-	w.share, _ = src.(*share)
+	if w.share, _ = src.(*share); w.share != nil {
+		w.mapped = w.share.feed.mapped
+	} else if w.single != nil {
+		w.mapped = mapped(w.single)
+	}
 	for n := number; n < Shards; n += cfg.Workers {
 		w.shards[n] = newShard(w, n)
 	}
@@ -154,15 +159,21 @@ func (w *worker) run(ctx context.Context) {
 	defer w.memory.Release()
 	var err error
 	more := true
-	for more && err == nil && ctx.Err() == nil {
-		w.turns.Add(1)
-		if w.share != nil {
-			more, err = w.round(ctx)
-		} else {
-			more, err = w.some()
+	gone := read(w.mapped, func() {
+		for more && err == nil && ctx.Err() == nil {
+			w.turns.Add(1)
+			if w.share != nil {
+				more, err = w.round(ctx)
+			} else {
+				more, err = w.some()
+			}
 		}
-	}
+	})
 	switch {
+	case gone != nil:
+		w.err = gone
+		w.made.events = w.made.events[:len(w.made.orders)]
+		w.pass(ctx)
 	case !more:
 		return
 	case err != nil && !errors.Is(err, io.EOF):
@@ -221,6 +232,19 @@ func (w *worker) round(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return true, r.err
+}
+
+// pass gives back what others are still given to handle, when the worker cannot
+// go on.
+func (w *worker) pass(ctx context.Context) {
+	for ended := w.share == nil; !ended; {
+		r := w.share.next(ctx)
+		if r == nil {
+			return
+		}
+		ended = r.err != nil
+		w.share.done(r)
+	}
 }
 
 // handleAll handles some packets, at most as many as there are lanes.

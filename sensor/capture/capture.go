@@ -124,3 +124,20 @@ type BlockSource interface {
 	// must be as long. All packets of a batch lie in the block of that moment.
 	Exchange(swap func(used []byte) []byte) []byte
 }
+
+// Mapper is a Source that can hand out packets that lie in the file itself,
+// mapped into memory, rather than in a copy of it.
+type Mapper interface {
+	Source
+	// Map has it do so from now on, if it is possible. Packets are then valid
+	// until the source is closed, and it never overwrites them.
+	//
+	// Whoever cuts the file off meanwhile takes memory away from those who read
+	// it. Mostly that is noticed in time, and is an error of Next. But where
+	// packets are looked at, Go has to panic rather than end the program (see
+	// debug.SetPanicOnFault), and they must not be given to C.
+	Map()
+	// Fault says what a fault at an address is about, or nil if that is not in
+	// the mapping.
+	Fault(addr uintptr) error
+}

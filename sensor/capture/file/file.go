@@ -3,7 +3,7 @@
 // shows in its content; its name does not matter.
 //
 // Reading is by blocks of a megabyte and without copies: a packet's bytes lie in
-// the block until the next one is read.
+// the block until the next one is read, or in the file itself if it was mapped.
 package file
 
 import (
@@ -220,6 +220,9 @@ func (r *Reader) NextBatch(ps []capture.Packet) (int, error) {
 // Exchange implements capture.BlockSource.
 func (r *Reader) Exchange(swap func(used []byte) []byte) []byte {
 	r.in.swap = swap
+	if r.in.block != nil {
+		return r.in.block
+	}
 	return r.in.buf
 }
 
@@ -243,6 +246,10 @@ func (r *Reader) Close() error {
 	if r.plain != nil {
 		errs = append(errs, r.plain.Close())
 		r.plain = nil
+	}
+	if m := r.in.mapped; m != nil {
+		r.in = window{}
+		errs = append(errs, unmapFile(m.all))
 	}
 	if r.file != nil {
 		errs = append(errs, r.file.Close())

@@ -19,6 +19,10 @@ type window struct {
 	still bool
 	// swap gives another block for one that was used; see capture.BlockSource.
 	swap func(used []byte) []byte
+	// mapped is the file, if buf is not a block but all of it. block is then
+	// what is read into once the mapping has come to its end; nil after that.
+	mapped *mapping
+	block  []byte
 }
 
 var errStill = errors.New("more must be read")
@@ -58,6 +62,13 @@ func (w *window) peek(n int) ([]byte, error) {
 func (w *window) fill(n int) error {
 	if w.still {
 		return errStill
+	}
+	if w.block != nil {
+		if w.mapped.advance(w.pos, n) {
+			w.end = w.mapped.ready
+			return nil
+		}
+		w.unmap()
 	}
 	if w.pos > readSize/2 || len(w.buf)-w.pos < n || w.pos == w.end {
 		w.base += int64(w.pos)
