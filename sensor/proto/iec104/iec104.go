@@ -333,6 +333,7 @@ func (p *parser) information(dir proto.Dir, m apdu, now time.Time, odd oddities)
 	}
 	asks := t.form.asked(kind(a))
 	r := record{at: now, asdu: a, send: m.send, recv: m.recv, odd: odd, messages: 1, control: dir == p.control}
+	p.explained(&r)
 	switch {
 	case asks && (c == causeAct || c == causeDeact || kind(a) == typeRead && c == causeRequest):
 		p.settle(dir, true, &r.odd)
@@ -442,6 +443,24 @@ func sameCommand(a, b []byte, t typeID) bool {
 	return string(a[asduHead:last]) == string(b[asduHead:last]) && (a[last]^b[last])&0x7f == 0
 }
 
+// explained reports the requests that were refused, once something else comes
+// than the reason: some stations confirm negatively, and then send the request
+// back with a cause that says why.
+func (p *parser) explained(r *record) {
+	if r.control {
+		return
+	}
+	for i := 0; i < p.n; {
+		q := &p.pending[i]
+		if !q.refused || cause(r.asdu) >= causeUnknownType && p.find(r.asdu) == i {
+			i++
+			continue
+		}
+		p.emit(q)
+		p.remove(i)
+	}
+}
+
 // answer takes what a controlled station says of a request.
 func (p *parser) answer(r *record) {
 	i := p.find(r.asdu)
@@ -466,7 +485,7 @@ func (p *parser) answer(r *record) {
 	if !q.answered {
 		q.answered, q.latency = true, r.at.Sub(q.asked)
 	}
-	terminates := t.form.command() || kind(r.asdu) == typeInterrogation || kind(r.asdu) == typeCounters
+	terminates := t.form.command() || kind(r.asdu) == typeInterrogation || kind(r.asdu) == typeCounters || kind(r.asdu) == typeRead
 	if q.conclude(c, negative(r.asdu), terminates) && station(q.asdu) != broadcast {
 		p.emit(q)
 		p.remove(i)
@@ -477,7 +496,7 @@ func (p *parser) answer(r *record) {
 func (p *parser) expire(i int) {
 	r := &p.pending[i]
 	switch {
-	case r.answered && r.phase == selected:
+	case r.answered && r.phase == selected && !r.refused:
 		r.odd |= selectOnly
 	case r.answered:
 	case p.lost:

@@ -102,7 +102,7 @@ func (r *record) step(s stage) {
 }
 
 // conclude takes note of an answer, and reports whether it is the last one.
-// terminates says that a positive confirmation is not the end of it.
+// terminates says that something follows a positive confirmation.
 func (r *record) conclude(c uint8, negative, terminates bool) bool {
 	switch {
 	case c >= causeUnknownType:
@@ -114,13 +114,17 @@ func (r *record) conclude(c uint8, negative, terminates bool) bool {
 		r.step(terminationFailed)
 		return true
 	case c == causeActTerm:
-		r.done = true
+		// Stations terminate a selection too that nobody executed in time.
+		if r.done = r.phase != selected; !r.done {
+			r.odd |= selectOnly
+		}
 		r.step(terminated)
 		return true
 	case negative:
+		// The reason may follow as a message of its own; see explained.
 		r.status, r.refused = statusNegative, true
 		r.step(refused + r.phase)
-		return true
+		return false
 	}
 	r.step(confirmed + r.phase)
 	if r.phase == selected {
