@@ -203,14 +203,18 @@ func compareTshark(r *report, c *testCase, s *seen) {
 		want.add(fmt.Sprint(x[0]), fmt.Sprint(x[1]), uint16(n(2)), fmt.Sprint(x[3]), uint16(n(4)), uint64(n(5)), uint64(n(6)))
 	}
 	comparePairs(r, oracle, c.ID, pairsOf(s, "tcp", "udp"), want, c.Expect.Tunnels == 0 && len(rows) == c.Expect.Count)
-	for field, have := range map[string]counts{
+	fields := map[string]counts{
 		"dns.flags.response":  s.dnsFlags,
 		"http.request.method": s.methods,
 		"http.response.code":  s.statuses,
 		"tls.handshake.ja3":   s.ja3,
 		"modbus.func_code":    s.modbusPDUs,
 		"ssh.protocol":        s.sshBanners,
-	} {
+	}
+	for _, field := range telecontrolFields {
+		fields[field] = s.fields[field]
+	}
+	for field, have := range fields {
 		want := c.Expect.Counts[field]
 		keys := map[string]bool{}
 		for k := range want {

@@ -64,6 +64,7 @@ type seen struct {
 	ja4        map[string]counts      // by the client's and the server's address and port
 	modbusPDUs counts                 // messages by function code, without the exception bit
 	modbus     map[string]transaction // by transaction and unit
+	fields     map[string]counts      // of telecontrol protocols, by tshark's names
 	sshBanners counts
 	sshSuccess counts // "T", "F", "-"
 	serverName counts
@@ -111,6 +112,8 @@ func (s *seen) note(e *event.Event) {
 			}
 			s.ja4[key][v]++
 		}
+	case "iec104":
+		s.telecontrol(e)
 	case "ssh":
 		for _, side := range []string{"client", "server"} {
 			if v := text("tocsin.ssh." + side + ".version"); v != "" {
@@ -212,7 +215,7 @@ func digest(t *testing.T, path string, workers int) (o output) {
 func read(path string, dropBadChecksums bool) *seen {
 	s := &seen{
 		rows: counts{}, dnsFlags: counts{}, methods: counts{}, statuses: counts{}, ja3: counts{}, ja4: map[string]counts{},
-		modbusPDUs: counts{}, modbus: map[string]transaction{}, sshBanners: counts{}, sshSuccess: counts{}, serverName: counts{},
+		modbusPDUs: counts{}, modbus: map[string]transaction{}, fields: map[string]counts{}, sshBanners: counts{}, sshSuccess: counts{}, serverName: counts{},
 	}
 	cfg := sensor.DefaultConfig()
 	cfg.Protocols = all.Protocols()
