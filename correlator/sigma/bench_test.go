@@ -105,22 +105,36 @@ func BenchmarkMatch(b *testing.B) {
 		return
 	}
 	rules, _ := ParseFS(os.DirFS(filepath.Join(corpus, "sigma")))
-	for _, n := range []int{100, 1000, 2000} {
-		var many []*Rule
-		base, _ := Compile(rules, Options{Schema: testSchema(b)})
-		for i := 0; len(many) < n; i++ {
-			r := *base.Rules[i%len(base.Rules)]
-			if r.Correlation != nil || strings.HasSuffix(r.ID, "-events") {
-				continue
+	base, _ := Compile(rules, Options{Schema: testSchema(b)})
+	// There are not enough rules about networks: copies, and copies each with an
+	// exception of its own, so that no two look for the same.
+	for _, kind := range []string{"copies", "variants"} {
+		for _, n := range []int{100, 1000, 2000} {
+			var many []*Rule
+			var text strings.Builder
+			text.WriteString("rules:\n")
+			for i := 0; len(many) < n; i++ {
+				r := *base.Rules[i%len(base.Rules)]
+				if r.Correlation != nil || strings.HasSuffix(r.ID, "-events") {
+					continue
+				}
+				r.ID, r.Name = fmt.Sprintf("%s-%d", r.ID, i), ""
+				many = append(many, &r)
+				fmt.Fprintf(&text, "  %s:\n    exceptions:\n      - {when: {destination.port: %d}, reason: r, author: a, expires: 2099-01-01}\n", r.ID, 20_000+i)
 			}
-			r.ID, r.Name = fmt.Sprintf("%s-%d", r.ID, i), ""
-			many = append(many, &r)
+			opt := Options{Schema: testSchema(b)}
+			if kind == "variants" {
+				var errs []*Error
+				if opt.Tuning, errs = ParseTuning("tuning.yml", []byte(text.String())); len(errs) > 0 {
+					b.Fatal(errs[0])
+				}
+			}
+			set, errs := Compile(many, opt)
+			if len(errs) > 0 {
+				b.Fatal(errs[0])
+			}
+			b.Run(fmt.Sprintf("sigmahq-%s-%d", kind, n), func(b *testing.B) { benchmark(b, set) })
 		}
-		set, errs := Compile(many, Options{Schema: testSchema(b)})
-		if len(errs) > 0 {
-			b.Fatal(errs[0])
-		}
-		b.Run(fmt.Sprintf("sigmahq-%d", n), func(b *testing.B) { benchmark(b, set) })
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,6 +103,8 @@ type scratch struct {
 	all      []byte
 	ends     []int
 	gathered bool
+
+	known *memory // of shared nodes; nil: nothing is remembered
 }
 
 // next forgets the event.
@@ -462,6 +465,8 @@ type node struct {
 	kids  []*node
 	least int // of opLeast
 	test  *test
+
+	serial, users, slot int // see detections; of slot 0 nothing is remembered
 }
 
 type nodeOp uint8
@@ -476,6 +481,21 @@ const (
 
 // holds reports whether the event is what the node describes.
 func (n *node) holds(e *event.Event, s *scratch) bool {
+	if n.slot == 0 || s.known == nil {
+		return n.judge(e, s)
+	}
+	at := &s.known.held[n.slot]
+	if *at>>1 != uint64(s.known.round) {
+		*at = uint64(s.known.round) << 1
+		if n.judge(e, s) {
+			*at |= 1
+		}
+	}
+	return *at&1 == 1
+}
+
+// judge asks, whatever is remembered.
+func (n *node) judge(e *event.Event, s *scratch) bool {
 	switch n.op {
 	case opTest:
 		return n.test.holds(e, s)
@@ -507,8 +527,27 @@ func (n *node) holds(e *event.Event, s *scratch) bool {
 	return false
 }
 
-// explain lists the tests that made the node true of the event.
+// explain lists the tests that made the node true of the event, behind others.
 func (n *node) explain(e *event.Event, s *scratch, out []event.Explain) []event.Explain {
+	if n.slot == 0 || s.known == nil {
+		return n.reasons(e, s, out)
+	}
+	at := &s.known.why[n.slot]
+	if at.round != s.known.round {
+		at.round, at.list = s.known.round, n.reasons(e, s, nil)
+	}
+	if len(out) == 0 {
+		return slices.Clip(at.list)
+	}
+	for _, x := range at.list {
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (n *node) reasons(e *event.Event, s *scratch, out []event.Explain) []event.Explain {
 	switch n.op {
 	case opTest:
 		name := "any field"
@@ -516,17 +555,15 @@ func (n *node) explain(e *event.Event, s *scratch, out []event.Explain) []event.
 			name = n.test.field.name
 		}
 		x := event.Explain{Field: name, Predicate: n.test.label, Value: n.test.value(e, s)}
-		for _, o := range out {
-			if o == x {
-				return out
-			}
+		if slices.Contains(out, x) {
+			return out
 		}
 		return append(out, x)
 	case opNot:
 		return out
 	}
 	for _, k := range n.kids {
-		if k.holds(e, s) {
+		if n.op == opAnd || k.holds(e, s) { // of and, all hold
 			out = k.explain(e, s, out)
 		}
 	}

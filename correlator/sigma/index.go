@@ -14,7 +14,7 @@ import (
 	"github.com/tocsin/tocsin/event"
 )
 
-// The index wakes rules: of each rule it knows a set of anchors, one of which
+// The index wakes rules, that is their detections: of each it knows a set of anchors, one of which
 // must be in the event for the rule to match, chosen to be rare: values, texts in
 // values, prefixes of addresses, bounds of numbers. An event is looked at once,
 // however many rules there are; only rules that it wakes are evaluated. Rules
@@ -247,7 +247,7 @@ func required(re *syntax.Regexp) []string {
 	return nil
 }
 
-func newIndex(rules []*compiled) *index {
+func newIndex(rules []*detection) *index {
 	x := &index{plans: map[event.Kind]*plan{}}
 	for _, r := range rules {
 		for _, k := range r.kinds {
@@ -261,7 +261,7 @@ func newIndex(rules []*compiled) *index {
 	return x
 }
 
-func newPlan(rules []*compiled, kind event.Kind) *plan {
+func newPlan(rules []*detection, kind event.Kind) *plan {
 	p := &plan{byName: map[string]*fieldIndex{}}
 	core := map[string]*fieldIndex{}
 	var keywords patternSet

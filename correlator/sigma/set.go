@@ -11,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,7 +54,8 @@ type Set struct {
 	// Warnings are about rules that compiled, but do not mean all that they say.
 	Warnings []*Error
 
-	rules  []*compiled // those over single events
+	rules  []*compiled  // those over single events
+	looks  []*detection // what they look for
 	alerts []*correlator.Rule
 	index  *index
 	pool   sync.Pool
@@ -147,16 +149,13 @@ type compiled struct {
 	out   []*output
 }
 
-func (r *compiled) sees(kind event.Kind) bool {
-	return r.kinds == nil || slices.Contains(r.kinds, kind)
-}
-
 // output is a rule that a match is a signal for: the rule itself, or a
 // correlation that it takes part in.
 type output struct {
 	rule           *correlator.Rule
 	part           int
 	group          []groupField
+	number         int  // of group and strict: outputs with the same number have the same group key
 	strict         bool // an event without one of the group's fields takes no part
 	value          []*field
 	message        template
@@ -243,8 +242,13 @@ func Compile(rules []*Rule, opt Options) (*Set, []*Error) {
 	}
 	s.tuning = opt.Tuning
 	s.clock, s.spent = opt.Clock, make([]atomic.Int64, len(s.rules))
-	s.index = newIndex(s.rules)
-	s.pool.New = func() any { return &matcher{set: s, woken: make([]uint32, len(s.rules))} }
+	var remembered int
+	s.looks, remembered = detections(s.rules)
+	s.index = newIndex(s.looks)
+	groups := numberGroups(s.rules)
+	s.pool.New = func() any {
+		return &matcher{set: s, scratch: scratch{known: newMemory(remembered)}, woken: make([]uint32, len(s.looks)), groups: make([]knownGroup, groups)}
+	}
 	return s, b.errs.sorted()
 }
 
@@ -686,13 +690,57 @@ func (s *Set) Detector() correlator.Detector {
 	return d
 }
 
+// numberGroups numbers the different ways in which rules group, and returns how
+// many there are.
+func numberGroups(rules []*compiled) int {
+	numbers := map[string]int{}
+	var number func(os []*output)
+	number = func(os []*output) {
+		for _, o := range os {
+			key := strconv.FormatBool(o.strict)
+			for _, g := range o.group {
+				key += "\x00" + g.name + "\x01" + g.field.ref.Name() + "\x01" + g.field.path
+			}
+			n, ok := numbers[key]
+			if !ok {
+				n = len(numbers)
+				numbers[key] = n
+			}
+			o.number = n
+			number(o.then)
+		}
+	}
+	for _, r := range rules {
+		number(r.out)
+	}
+	return len(numbers)
+}
+
 // matcher is the memory of one Match.
 type matcher struct {
 	set     *Set
 	scratch scratch
-	woken   []uint32 // by rule: the round in which it was last woken
+	woken   []uint32 // by detection: the round in which it was last woken
 	round   uint32
-	calls   []int32
+	calls   []int32      // detections to be evaluated
+	groups  []knownGroup // by output.number
+}
+
+// knownGroup is the group of the round's event.
+type knownGroup struct {
+	round uint32
+	key   string
+	ok    bool
+}
+
+// group writes the event's group, once however many rules group so.
+func (m *matcher) group(o *output, e *event.Event) (string, bool) {
+	g := &m.groups[o.number]
+	if g.round != m.round {
+		g.round = m.round
+		g.key, g.ok = groupKey(o.group, e, o.strict)
+	}
+	return g.key, g.ok
 }
 
 func (m *matcher) call(rule int32) {
@@ -707,41 +755,48 @@ func (s *Set) Match(e *event.Event, emit func(correlator.Signal)) {
 	m := s.pool.Get().(*matcher)
 	if m.round++; m.round == 0 { // after 4 billion events
 		clear(m.woken)
+		clear(m.groups)
 		m.round = 1
 	}
+	m.scratch.known.next()
 	m.calls = m.calls[:0]
 	m.wake(e)
 	timed := s.clock != nil && m.round%SampleEvery == 0
 	for _, i := range m.calls {
-		r := s.rules[i]
+		d := s.looks[i]
 		var begun time.Time
 		if timed {
 			begun = s.clock()
 		}
-		if r.tree.holds(e, &m.scratch) {
-			r.signal(e, &m.scratch, emit)
+		if d.tree.holds(e, &m.scratch) {
+			m.signal(d, e, emit)
 		}
 		if timed {
-			s.spent[i].Add(int64(s.clock().Sub(begun)))
+			took := int64(s.clock().Sub(begun)) / int64(len(d.rules))
+			for _, r := range d.rules {
+				s.spent[r].Add(took)
+			}
 		}
 	}
 	m.scratch.next()
 	s.pool.Put(m)
 }
 
-// signal emits what a match of the rule is a signal for.
-func (r *compiled) signal(e *event.Event, s *scratch, emit func(correlator.Signal)) {
-	note := correlator.Note{Explain: r.tree.explain(e, s, nil)}
-	note.Hosts, note.Users = correlator.Names(e)
-	for _, o := range r.out {
-		if sig, ok := o.signal(e, &note); ok {
-			emit(sig)
+// signal emits what a match of the detection is a signal for.
+func (m *matcher) signal(d *detection, e *event.Event, emit func(correlator.Signal)) {
+	note := &correlator.Note{Explain: d.tree.explain(e, &m.scratch, nil)}
+	note.Hosts, note.Users = m.scratch.known.names(e)
+	for _, r := range d.rules {
+		for _, o := range m.set.rules[r].out {
+			if sig, ok := m.output(o, e, note); ok {
+				emit(sig)
+			}
 		}
 	}
 }
 
-func (o *output) signal(e *event.Event, note *correlator.Note) (correlator.Signal, bool) {
-	group, ok := groupKey(o.group, e, o.strict)
+func (m *matcher) output(o *output, e *event.Event, note *correlator.Note) (correlator.Signal, bool) {
+	group, ok := m.group(o, e)
 	if !ok {
 		return correlator.Signal{}, false
 	}
@@ -750,9 +805,12 @@ func (o *output) signal(e *event.Event, note *correlator.Note) (correlator.Signa
 	if len(o.shared) > 0 {
 		sig.Shared, _ = groupKey(o.shared, e, o.strict)
 	}
-	n := *note
-	n.Message = o.message.render(e)
-	sig.Note = &n
+	sig.Note = note
+	if o.message != nil {
+		n := *note
+		n.Message = o.message.render(e)
+		sig.Note = &n
+	}
 	if o.source != nil {
 		sig.Source = o.source.addr(e)
 	}
@@ -772,7 +830,7 @@ func (o *output) signal(e *event.Event, note *correlator.Note) (correlator.Signa
 		sig.Value = event.Str(strings.Join(texts, "\x1f"))
 	}
 	for _, t := range o.then {
-		if next, ok := t.signal(e, note); ok {
+		if next, ok := m.output(t, e, note); ok {
 			sig.Then = append(sig.Then, next)
 		}
 	}

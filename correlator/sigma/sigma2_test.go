@@ -2,6 +2,7 @@ package sigma
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -169,6 +170,47 @@ func TestWords(t *testing.T) {
 		e.Flow.State = state
 		if n := len(matches(set, e)); n != want {
 			t.Errorf("%s: %d signals, want %d", state, n, want)
+		}
+	}
+}
+
+// TestSharedDetections: rules that share what they look for, in whole or in
+// part, match and explain as each would alone.
+func TestSharedDetections(t *testing.T) {
+	var texts []string
+	for i := range 12 {
+		exception := ""
+		if i%3 != 0 {
+			exception = fmt.Sprintf("\n  f: {destination.port: %d}", 500+i%4)
+		}
+		condition := "(a or b) and c"
+		if exception != "" {
+			condition += " and not f"
+		}
+		texts = append(texts, fmt.Sprintf("title: r%d\nid: r%d\nlogsource: {product: tocsin}\ndetection:\n  a: {dns.question.name|contains: evil}\n  b: {user.name: [u, v]}\n  c: {source.ip|cidr: 192.0.2.0/24}%s\n  condition: %s\n", i, i, exception, condition))
+	}
+	together := mustCompile(t, texts...)
+	if n := len(together.looks); n != 5 {
+		t.Errorf("%d detections, want 5", n)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 300 {
+		e := at(i, "dns", fmt.Sprintf("192.0.%d.1", 1+r.IntN(2)), "192.0.2.9", str("dns.question.name", []string{"evil.test", "good.test"}[r.IntN(2)]), str("user.name", string("uvw"[r.IntN(3)])))
+		e.Flow.Dst.Port = uint16(500 + r.IntN(4))
+		var want []string
+		for _, text := range texts {
+			for _, s := range matches(mustCompile(t, text), e) {
+				want = append(want, fmt.Sprint(s.Rule.ID, s.Group, s.Note.Explain))
+			}
+		}
+		var got []string
+		for _, s := range matches(together, e) {
+			got = append(got, fmt.Sprint(s.Rule.ID, s.Group, s.Note.Explain))
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s:\ntogether %q\nalone    %q", e.AppendJSON(nil), got, want)
 		}
 	}
 }
