@@ -119,10 +119,9 @@ name. The command line wins over the environment, and that over the file.`,
 	root.PersistentFlags().String("config", "", "YAML `file` with settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(),
+		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(),
 		newRules(), newIntel(), newPolicy(), newAssets(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)
-	root.AddCommand(announced()...)
 	return root
 }
 
@@ -138,19 +137,4 @@ func buildVersion() string {
 		}
 	}
 	return "unknown"
-}
-
-// announced are the commands of the plan that the distributed stages and the
-// signed package bring.
-func announced() []*cobra.Command {
-	var cs []*cobra.Command
-	for _, c := range []struct{ use, short, why string }{
-		{"verify", "Check an exported package", "it comes with the signed package; tocsin trace exports single formats"},
-	} {
-		cs = append(cs, &cobra.Command{
-			Use: c.use, Short: c.short + " (not yet)", Hidden: true, DisableFlagParsing: true,
-			RunE: func(*cobra.Command, []string) error { return fmt.Errorf("%s: not yet: %s", c.use, c.why) },
-		})
-	}
-	return cs
 }

@@ -21,20 +21,31 @@ import (
 
 func newTrace() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "trace ALERT-ID|ADDRESS",
-		Short:   "Reconstruct an attack: who, from where, through what, to what, and how we know",
-		Example: "  tocsin trace 10.3.0.10\n  tocsin trace 019e0b7c5a2a4b6f8d1e2f3a4b5c6d7e --format html -o trace.html",
-		Args:    cobra.ExactArgs(1),
+		Use:   "trace ALERT-ID|ADDRESS",
+		Short: "Reconstruct an attack: who, from where, through what, to what, and how we know",
+		Long: `Reconstruct an attack from what is stored, and write it in one of several forms.
+
+package is one archive that others can open and check without us: reports in
+English and Chinese, graph, timeline, flows, alerts, rules, packets, STIX 2.1,
+ATT&CK and GB/T 36643, with hashes, a signature and a custody log; tocsin verify
+checks it. pcap is the packets alone, as pcapng. Packets are taken from captures
+given with -r.`,
+		Example: `  tocsin trace 10.3.0.10
+  tocsin trace 019e0b7c5a2a4b6f8d1e2f3a4b5c6d7e --format pdf -o trace.pdf
+  tocsin trace 10.3.0.10 --format package -r border.pcap.zst -r dmz.pcap.zst -o case.zip`,
+		Args: cobra.ExactArgs(1),
 	}
 	where := storeFlags(cmd)
-	format := cmd.Flags().String("format", "json", "`FORMAT`: "+strings.Join(all.Names(), ", "))
+	format := cmd.Flags().String("format", "json", "`FORMAT`: "+strings.Join(traceFormats(), ", "))
 	output := cmd.Flags().StringP("output", "o", "-", "`FILE` to write, - for standard output")
 	from := timeFlag(cmd, "from", "look at events from this `TIME` on (RFC 3339)")
 	to := timeFlag(cmd, "to", "look at events before this `TIME` (RFC 3339)")
+	packing := packingFlags(cmd, where)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		packs := *format == formatPackage || *format == formatPackets
 		f, err := all.Find(*format)
-		if err != nil {
-			return usageError{err}
+		if err != nil && !packs {
+			return usagef("format %q: want one of %s", *format, strings.Join(traceFormats(), ", "))
 		}
 		seed := trace.Seed{From: time.Time(*from), To: time.Time(*to)}
 		if id, err := event.ParseID(args[0]); err == nil {
@@ -57,7 +68,15 @@ func newTrace() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return writeTo(*output, cmd.OutOrStdout(), func(w io.Writer) error { return f.Write(w, t) })
+		write := func(w io.Writer) error { return f.Write(w, t) }
+		if packs {
+			c, err := packing.prepare(t, s, *format)
+			if err != nil {
+				return err
+			}
+			write = func(w io.Writer) error { return packing.write(cmd.Context(), w, c, *format) }
+		}
+		return writeTo(*output, cmd.OutOrStdout(), write)
 	}
 	return cmd
 }

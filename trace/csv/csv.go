@@ -60,13 +60,13 @@ func record(part string, number int, h trace.Hop) []string {
 		strings.Join(h.Sensors, " "), strings.Join(evidence, " "),
 	}
 	for i := range record {
-		record[i] = inert(record[i])
+		record[i] = Inert(record[i])
 	}
 	return record
 }
 
-// inert keeps a spreadsheet from taking a value for a formula.
-func inert(s string) string {
+// Inert keeps a spreadsheet from taking a value for a formula.
+func Inert(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}

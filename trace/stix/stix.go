@@ -1,8 +1,9 @@
-// Package stix writes a trace as a STIX 2.1 bundle (OASIS Standard, 2021): a
-// report that refers to addresses, network traffic, observed data, the ATT&CK
-// techniques used, the infrastructure of the attack, and the relationships
-// between them, marked TLP:AMBER. Identifiers are derived from content, so the
-// same trace is the same bundle.
+// Package stix writes a trace as a STIX 2.1 bundle (OASIS Standard, 2021): an
+// incident and a report that refer to addresses, network traffic, observed
+// data, the ATT&CK techniques used, the infrastructure of the attack,
+// indicators of it, and the relationships between them, with a marking of TLP
+// 2.0. Identifiers are derived from content, so the same trace is the same
+// bundle.
 package stix
 
 import (
@@ -18,17 +19,17 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/trace"
+	"github.com/tocsin/tocsin/trace/tlp"
 )
 
-// Format is the STIX format.
-var Format = trace.Format{Name: "stix", MIME: "application/stix+json;version=2.1", Ext: ".stix.json", Write: write}
+// Format is the STIX format, marked TLP:AMBER.
+var Format = trace.Format{Name: "stix", MIME: "application/stix+json;version=2.1", Ext: ".stix.json", Write: func(w io.Writer, t *trace.Trace) error {
+	return Write(w, t, tlp.Amber)
+}}
 
-// TLP 2.0 in STIX 2.1: the marking and the extension that defines it, with the
-// identifiers that OASIS fixed.
-const (
-	tlpAmber     = "marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421"
-	tlpExtension = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
-)
+// tlpExtension is what defines TLP 2.0 in STIX 2.1, with the identifier that
+// OASIS fixed.
+const tlpExtension = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
 
 // object is a STIX object; encoding/json sorts its members.
 type object = map[string]any
@@ -63,6 +64,8 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 // bundle collects objects, each once.
 type bundle struct {
 	t       *trace.Trace
+	level   tlp.Level
+	mark    string // of level: the marking definition
 	created string
 	author  string
 	objects []object
@@ -70,8 +73,17 @@ type bundle struct {
 	refs    []string // what the report refers to
 }
 
-func write(w io.Writer, t *trace.Trace) error {
-	b := &bundle{t: t, created: stamp(t.To), has: map[string]bool{}}
+// Write writes the bundle with a marking on each of its objects.
+func Write(w io.Writer, t *trace.Trace, level tlp.Level) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(Bundle(t, level))
+}
+
+// Bundle makes the bundle: what encoding/json writes of it is STIX.
+func Bundle(t *trace.Trace, level tlp.Level) map[string]any {
+	b := &bundle{t: t, level: level, created: stamp(t.To), has: map[string]bool{}}
 	b.marking()
 	b.author = b.domain("identity", "author", object{
 		"name": "Tocsin", "identity_class": "system",
@@ -87,6 +99,7 @@ func write(w io.Writer, t *trace.Trace) error {
 	for i, h := range t.Branches {
 		b.hop(fmt.Sprintf("branch %d", i+1), "Beside the path", h, hosts)
 	}
+	b.incident(hosts)
 	if len(b.refs) == 0 {
 		b.refs = []string{b.author} // a report refers to something
 	}
@@ -95,10 +108,7 @@ func write(w io.Writer, t *trace.Trace) error {
 		"description": strings.Join(append([]string{t.Title + "."}, t.Missing...), "\n"),
 		"object_refs": slices.Clone(b.refs),
 	})
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(object{"type": "bundle", "id": identifier("bundle", own, t.Seed+t.Title+b.created), "objects": b.objects})
+	return object{"type": "bundle", "id": identifier("bundle", own, t.Seed+t.Title+b.created+b.mark), "objects": b.objects}
 }
 
 func (b *bundle) add(id string, o object) string {
@@ -112,9 +122,10 @@ func (b *bundle) add(id string, o object) string {
 }
 
 func (b *bundle) marking() {
-	b.add(tlpAmber, object{
-		"type": "marking-definition", "created": "2022-10-01T00:00:00.000Z", "name": "TLP:AMBER",
-		"extensions": object{tlpExtension: object{"extension_type": "property-extension", "tlp_2_0": "amber"}},
+	id, value := b.level.STIX()
+	b.mark = b.add(id, object{
+		"type": "marking-definition", "created": "2022-10-01T00:00:00.000Z", "name": b.level.String(),
+		"extensions": object{tlpExtension: object{"extension_type": "property-extension", "tlp_2_0": value}},
 	})
 }
 
@@ -126,7 +137,7 @@ func (b *bundle) domain(kind, name string, o object) string {
 	if b.author != "" {
 		o["created_by_ref"] = b.author
 	}
-	o["object_marking_refs"] = []string{tlpAmber}
+	o["object_marking_refs"] = []string{b.mark}
 	id = b.add(id, o)
 	if kind != "report" && kind != "identity" {
 		b.refs = append(b.refs, id)
@@ -142,7 +153,7 @@ func (b *bundle) observable(kind string, contributing, rest object) string {
 	if err != nil {
 		panic(err) // strings and small numbers always encode
 	}
-	o := object{"type": kind, "object_marking_refs": []string{tlpAmber}}
+	o := object{"type": kind, "object_marking_refs": []string{b.mark}}
 	for _, part := range []object{contributing, rest} {
 		for k, v := range part {
 			o[k] = v
@@ -183,11 +194,60 @@ func (b *bundle) node(n trace.Node) string {
 			"first_seen": stamp(n.First), "last_seen": stamp(n.Last),
 		})
 		b.relate(id, "consists-of", addr, "")
+		b.indicator(n, id, kind)
 		return id
 	}
 	id := b.domain("identity", "host "+n.Address.String(), object{"name": name, "description": description, "identity_class": "system"})
 	b.refs = append(b.refs, id)
 	return id
+}
+
+// validity is how long an indicator of an address is worth believing: hosts
+// that attack are cleaned or given up within weeks.
+const validity = 30 * 24 * time.Hour
+
+// indicator says how to recognise a host of the attacker's.
+func (b *bundle) indicator(n trace.Node, infrastructure, kind string) {
+	if len(b.t.Path)+len(b.t.Branches) == 0 {
+		return // nothing says that it attacked
+	}
+	value := "ipv4-addr"
+	if n.Address.Is6() {
+		value = "ipv6-addr"
+	}
+	sort := map[string]string{"command-and-control": "malicious-activity", "exfiltration": "malicious-activity"}[kind]
+	if sort == "" {
+		sort = "anomalous-activity"
+	}
+	from := n.First
+	if from.IsZero() {
+		from = b.t.From
+	}
+	until := n.Last
+	if until.Before(from) {
+		until = from
+	}
+	id := b.domain("indicator", "host "+n.Address.String(), object{
+		"name": "Address of the attack: " + n.Address.String(), "description": "Role in the attack: " + n.Role + ".", "indicator_types": []string{sort},
+		"pattern_type": "stix", "pattern_version": "2.1", "pattern": fmt.Sprintf("[%s:value = '%s']", value, n.Address),
+		"valid_from": stamp(from), "valid_until": stamp(until.Add(validity)),
+	})
+	b.relate(id, "indicates", infrastructure, "")
+}
+
+// incident is the whole, and who was affected by it.
+func (b *bundle) incident(hosts map[netip.Addr]string) {
+	if len(b.t.Path)+len(b.t.Branches) == 0 {
+		return
+	}
+	id := b.domain("incident", "incident", object{
+		"name": b.t.Title, "description": strings.Join(append([]string{b.t.Title + "."}, b.t.Missing...), "\n"),
+	})
+	for _, n := range b.t.Nodes {
+		if host := hosts[n.Address]; host != "" {
+			b.relate(id, "related-to", host, n.Role)
+		}
+	}
 }
 
 func (b *bundle) relate(from, how, to, description string) {

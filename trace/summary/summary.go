@@ -122,14 +122,15 @@ func (s *Sensor) Clock(l Language) string {
 
 // Rule is a rule of which the package has alerts.
 type Rule struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Ruleset string `json:"ruleset"`
-	Version string `json:"version"`
-	Hash    string `json:"hash"`   // as the alerts carry it
-	File    string `json:"file"`   // of its text in the package; "" if the text is not there
-	Same    bool   `json:"same"`   // the text is that of the revision that fired
-	Alerts  int    `json:"alerts"` // of it in the package
+	ID      string   `json:"id"`
+	Name    string   `json:"name"`
+	Ruleset string   `json:"ruleset"`
+	Version string   `json:"version"`
+	Hash    string   `json:"hash"`   // as the alerts carry it
+	File    string   `json:"file"`   // of its text in the package; "" if the text is not there
+	Parts   []string `json:"parts"`  // files of the rules that it correlates
+	Same    bool     `json:"same"`   // the texts are those of the revision that fired
+	Alerts  int      `json:"alerts"` // of it in the package
 }
 
 // Source is one candidate for where the attack came from.
