@@ -125,6 +125,7 @@ type side struct {
 	unaligned bool   // after a gap: the next handshake record may begin within a message
 	lost      bool   // after a gap: where a record begins is not known
 	skip      int    // bytes left of a record or message that is passed over
+	data      int    // length of the record of application data that is passed over; 0 if it is another
 	left      int    // bytes of a record that Parse left unconsumed
 	need      int    // bytes of that record, if its header was there
 	total     int    // bytes of records
@@ -164,6 +165,11 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 			k := min(s.skip, len(rest))
 			s.skip -= k
 			n += k
+			if size := s.data; s.skip == 0 && size > 0 {
+				s.data = 0
+				s.total += recordHeader + size
+				p.application(dir, size, out)
+			}
 			continue
 		}
 		if !s.begun && rest[0]&0x80 != 0 {
@@ -191,6 +197,12 @@ func (p *parser) Parse(dir proto.Dir, b []byte, now time.Time, out *proto.Out) (
 			return len(b), proto.ErrDone
 		}
 		s.begun, s.lost = true, false
+		if rest[0] == typeApplicationData && size > 0 {
+			// Only its length matters, so that it need not be kept until it is whole.
+			n += recordHeader
+			s.skip, s.data = size, size
+			continue
+		}
 		if len(rest) < recordHeader+size {
 			s.left, s.need = len(rest), recordHeader+size
 			return n, nil
@@ -221,7 +233,7 @@ func (p *parser) Gap(dir proto.Dir, n int) {
 	default:
 		s.skip, s.lost = 0, true
 	}
-	s.begun, s.unaligned = true, true
+	s.begun, s.unaligned, s.data = true, true, 0
 	s.left, s.need, s.pending = 0, 0, nil
 	p.first = time.Time{}
 	if p.h != nil {
@@ -277,15 +289,7 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, out *p
 			p.finish(out)
 		}
 	case typeApplicationData:
-		s.appData = true
-		// In TLS 1.3 everything after the hellos looks like this. Once the
-		// client has sent what is too long for an alert (RFC 8446 section
-		// 5.2: 2 bytes, type and tag), the server's Finished was accepted.
-		const alert = 24
-		if h := p.h; h != nil && h.server.version == version13 && dir == h.client.dir && other.appData && len(b) > alert {
-			h.established = true
-			p.finish(out)
-		}
+		p.application(dir, len(b), out)
 	case typeHeartbeat:
 		// RFC 6520 section 4: a length beyond the message is CVE-2014-0160.
 		const request, overhead = 1, 3
@@ -294,6 +298,20 @@ func (p *parser) record(dir proto.Dir, typ byte, b []byte, now time.Time, out *p
 		}
 	}
 	return nil
+}
+
+// application takes a record of application data of a length.
+func (p *parser) application(dir proto.Dir, size int, out *proto.Out) {
+	s, other := &p.sides[dir], &p.sides[dir.Flip()]
+	s.appData = true
+	// In TLS 1.3 everything after the hellos looks like this. Once the
+	// client has sent what is too long for an alert (RFC 8446 section
+	// 5.2: 2 bytes, type and tag), the server's Finished was accepted.
+	const alert = 24
+	if h := p.h; h != nil && h.server.version == version13 && dir == h.client.dir && other.appData && size > alert {
+		h.established = true
+		p.finish(out)
+	}
 }
 
 // encrypted reports whether handshake messages of a direction can no longer be
