@@ -244,7 +244,8 @@ Exit 1 if it does not. Give the same --rules and --intel as when it was found.`,
 }
 
 // evidenceOf returns the events of an alert. Of one with more than it can list,
-// it returns everything of its time that its sources or targets took part in.
+// it returns everything of its time that its sources or targets took part in,
+// and the sensors' accounts, of which silence is an alert.
 func evidenceOf(ctx context.Context, s store.Store, a *event.Alert) ([]event.Event, error) {
 	var events []event.Event
 	if a.Count > uint64(len(a.Evidence)) {
@@ -254,7 +255,8 @@ func evidenceOf(ctx context.Context, s store.Store, a *event.Alert) ([]event.Eve
 		}
 		q := store.Query{Set: store.Events, From: a.First, To: a.Last.Add(1)}
 		if len(any) > 0 {
-			q.Where = any
+			ledger := event.Event{Kind: event.KindLedger}
+			q.Where = append(any, query.Compare{Field: "event.dataset", Value: query.Literal{V: ledger.Get("event.dataset")}})
 		}
 		for e, err := range s.Search(ctx, q) {
 			if err != nil {
