@@ -5,16 +5,14 @@ package enrich
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 
 	"github.com/gaissmai/bart"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/setting"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -72,9 +70,7 @@ func Load(path string) (*Assets, error) {
 // Parse reads the text of an asset file.
 func Parse(text []byte) (*Assets, error) {
 	var f file
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) { // an empty file knows nothing
+	if err := setting.Decode(bytes.NewReader(text), &f); err != nil { // an empty file knows nothing
 		return nil, err
 	}
 	a := &Assets{byAddr: map[netip.Addr]*asset{}, zones: map[string]zone{}}

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tocsin/tocsin/correlator/setting"
 )
 
 // Policy is a file: names for devices, talkers and times, and what is allowed.
@@ -173,22 +176,10 @@ func Load(path string) (*Policy, error) {
 	return p, nil
 }
 
-// unknown is what the YAML library says of a key that is not known.
-var unknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
-
 // Parse reads the text of a policy.
 func Parse(text []byte) (*Policy, error) {
 	p := &Policy{hash: digest(text)}
-	dec := yaml.NewDecoder(strings.NewReader(string(text)))
-	dec.KnownFields(true)
-	if err := dec.Decode(p); err != nil && !errors.Is(err, io.EOF) {
-		var types *yaml.TypeError
-		if errors.As(err, &types) {
-			for i, e := range types.Errors {
-				types.Errors[i] = unknown.ReplaceAllString(e, "$1 is no setting here")
-			}
-			err = errors.New(strings.Join(types.Errors, "; "))
-		}
+	if err := setting.Decode(bytes.NewReader(text), p); err != nil {
 		return nil, err
 	}
 	return p, p.settle()

@@ -14,8 +14,6 @@ package beacon
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"net/netip"
@@ -24,6 +22,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -66,9 +65,9 @@ var direction = event.Resolve("network.direction")
 // Detector returns the detector. It needs network.direction, which enrichment sets.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "beacon 3 %+v", c))
+	revision := behaviour.Revise("beacon", 3, c)
 	rule := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-beacon", Name: "Regular calls outside", Ruleset: "behaviour", Version: "2", Hash: hex.EncodeToString(sum[:])},
+		Rule:     revision.Rule("beacon", "Regular calls outside"),
 		Severity: 50,
 		Techniques: []event.Technique{
 			{ID: "T1071", Name: "Application Layer Protocol", Tactics: []string{"Command and Control"}},

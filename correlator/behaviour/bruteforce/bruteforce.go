@@ -5,12 +5,11 @@ package bruteforce
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/correlator/window"
 	"github.com/tocsin/tocsin/event"
 )
@@ -43,16 +42,15 @@ var kinds = []event.Kind{"ssh"}
 // Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "bruteforce 2 %+v", c))
-	hash := hex.EncodeToString(sum[:])
+	revision := behaviour.Revise("bruteforce", 2, c)
 	guess := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-bruteforce", Name: "Password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("bruteforce", "Password guessing"),
 		Severity: 60, Techniques: []event.Technique{guessing},
 		Message: "{source} fails to log in to {target} again and again",
 		Window:  window.Distinct("connections with failed logins", c.Span, window.AtLeast(c.Failures)),
 	}
 	success := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-bruteforce-success", Name: "Login after password guessing", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("bruteforce-success", "Login after password guessing"),
 		Severity: 85, Techniques: []event.Technique{guessing, valid},
 		Message: "{source} logged in to {target} after failing many times",
 		Window: &correlator.Window{Span: c.Span, New: func() correlator.Judge {
@@ -60,7 +58,7 @@ func Detector(c Config) correlator.Detector {
 		}},
 	}
 	spray := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-bruteforce-spray", Name: "Password spraying", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("bruteforce-spray", "Password spraying"),
 		Severity: 60, Techniques: []event.Technique{spraying},
 		Message: "{source} fails to log in to {targets} hosts",
 		Window:  window.Distinct("destination.ip", c.Span, window.AtLeast(c.Targets)),

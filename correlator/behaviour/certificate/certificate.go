@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -20,9 +21,10 @@ var (
 
 // Detector returns the detector.
 func Detector() correlator.Detector {
+	revision := behaviour.Revise("certificate", 1, skew)
 	rule := func(id, name, message string) *correlator.Rule {
 		return &correlator.Rule{
-			Rule:     event.Rule{ID: "tocsin-certificate-" + id, Name: name, Ruleset: "behaviour", Version: "1", Hash: "certificate 1"},
+			Rule:     revision.Rule("certificate-"+id, name),
 			Severity: 25, Message: message, Bucket: 24 * time.Hour,
 		}
 	}

@@ -10,14 +10,13 @@ package exfil
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -53,9 +52,9 @@ var direction = event.Resolve("network.direction")
 // Detector returns the detector. It needs network.direction, which enrichment sets.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "exfil 1 %+v", c))
+	revision := behaviour.Revise("exfil", 1, c)
 	rule := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-exfiltration", Name: "Much data sent outside", Ruleset: "behaviour", Version: "1", Hash: hex.EncodeToString(sum[:])},
+		Rule:     revision.Rule("exfiltration", "Much data sent outside"),
 		Severity: 55,
 		Techniques: []event.Technique{
 			{ID: "T1048", Name: "Exfiltration Over Alternative Protocol", Tactics: []string{"Exfiltration"}},

@@ -7,12 +7,11 @@ package icmptunnel
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -39,9 +38,9 @@ const (
 // Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "icmptunnel 1 %+v", c))
+	revision := behaviour.Revise("icmptunnel", 1, c)
 	rule := &correlator.Rule{
-		Rule:       event.Rule{ID: "tocsin-icmp-tunnel", Name: "Data in ICMP echoes", Ruleset: "behaviour", Version: "1", Hash: hex.EncodeToString(sum[:])},
+		Rule:       revision.Rule("icmp-tunnel", "Data in ICMP echoes"),
 		Severity:   60,
 		Techniques: []event.Technique{{ID: "T1095", Name: "Non-Application Layer Protocol", Tactics: []string{"Command and Control"}}},
 		Message:    "{source} and {target} exchange data in ICMP echoes",

@@ -9,14 +9,13 @@ package lateral
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/event"
 )
 
@@ -72,9 +71,9 @@ var (
 // Detector returns the detector. It needs network.direction, which enrichment sets.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "lateral 2 %+v", c))
+	revision := behaviour.Revise("lateral", 2, c)
 	rule := &correlator.Rule{
-		Rule:       event.Rule{ID: "tocsin-lateral", Name: "Administration from host to host", Ruleset: "behaviour", Version: "2", Hash: hex.EncodeToString(sum[:])},
+		Rule:       revision.Rule("lateral", "Administration from host to host"),
 		Severity:   45,
 		Techniques: []event.Technique{{ID: "T1021", Name: "Remote Services", Tactics: []string{"Lateral Movement"}}},
 		Window:     &correlator.Window{Span: c.Span, New: func() correlator.Judge { return &path{span: c.Span} }},

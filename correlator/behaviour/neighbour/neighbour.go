@@ -7,13 +7,11 @@ package neighbour
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/correlator/window"
 	"github.com/tocsin/tocsin/event"
 )
@@ -40,9 +38,9 @@ const (
 // Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "neighbour 1 %+v", c))
+	revision := behaviour.Revise("neighbour", 1, c)
 	rule := &correlator.Rule{
-		Rule:       event.Rule{ID: "tocsin-neighbour", Name: "One IPv6 address claimed by two hosts", Ruleset: "behaviour", Version: "1", Hash: hex.EncodeToString(sum[:])},
+		Rule:       revision.Rule("neighbour", "One IPv6 address claimed by two hosts"),
 		Severity:   50,
 		Techniques: []event.Technique{{ID: "T1557", Name: "Adversary-in-the-Middle", Tactics: []string{"Credential Access", "Collection"}}},
 		Window:     window.Distinct("source.mac", c.Span, window.AtLeast(c.MACs)),

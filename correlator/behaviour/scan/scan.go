@@ -10,14 +10,12 @@ package scan
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
+	"github.com/tocsin/tocsin/correlator/behaviour"
 	"github.com/tocsin/tocsin/correlator/window"
 	"github.com/tocsin/tocsin/event"
 )
@@ -54,29 +52,28 @@ var technique = []event.Technique{{ID: "T1046", Name: "Network Service Discovery
 // Detector returns the detector.
 func Detector(c Config) correlator.Detector {
 	c = c.withDefaults()
-	sum := sha256.Sum256(fmt.Appendf(nil, "scan 2 %+v", c))
-	hash := hex.EncodeToString(sum[:])
+	revision := behaviour.Revise("scan", 2, c)
 	vertical := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-scan-ports", Name: "Port scan", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("scan-ports", "Port scan"),
 		Severity: 50, Techniques: technique, Message: "{source} probed many ports of {target}, which refused or did not answer",
 		Window: window.Distinct("destination.port", c.Span, window.AtLeast(c.Ports)),
 	}
 	horizontal := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-scan-hosts", Name: "Host scan", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("scan-hosts", "Host scan"),
 		Severity: 50, Techniques: technique,
 		Window: window.Distinct("destination.ip", c.Span, window.AtLeast(c.Hosts)),
 	}
 	slowly := func(id, name, message, field string, need int) *correlator.Rule {
 		return &correlator.Rule{
-			Rule:     event.Rule{ID: id, Name: name, Ruleset: "behaviour", Version: "1", Hash: hash},
+			Rule:     revision.Rule(id, name),
 			Severity: 50, Techniques: technique, Message: message,
 			Window: slow(field, c.SlowSpan, need, c.SlowSlots),
 		}
 	}
-	slowVertical := slowly("tocsin-scan-ports-slow", "Slow port scan", "{source} probes port after port of {target}, slowly", "destination.port", c.SlowPorts)
-	slowHorizontal := slowly("tocsin-scan-hosts-slow", "Slow host scan", "{source} probes one port of host after host, {targets} of them, slowly", "destination.ip", c.SlowHosts)
+	slowVertical := slowly("scan-ports-slow", "Slow port scan", "{source} probes port after port of {target}, slowly", "destination.port", c.SlowPorts)
+	slowHorizontal := slowly("scan-hosts-slow", "Slow host scan", "{source} probes one port of host after host, {targets} of them, slowly", "destination.ip", c.SlowHosts)
 	sparse := &correlator.Rule{
-		Rule:     event.Rule{ID: "tocsin-scan-sparse", Name: "Sparse scan of an IPv6 network", Ruleset: "behaviour", Version: "1", Hash: hash},
+		Rule:     revision.Rule("scan-sparse", "Sparse scan of an IPv6 network"),
 		Severity: 50, Techniques: technique, Message: "{source} looked for {targets} addresses of one IPv6 network, which refused or did not answer",
 		Window: window.Distinct("destination.ip", c.SlowSpan, window.AtLeast(c.Sparse)),
 	}

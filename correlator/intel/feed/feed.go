@@ -18,12 +18,11 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/tocsin/tocsin/correlator/intel"
 	"github.com/tocsin/tocsin/correlator/intel/csv"
 	"github.com/tocsin/tocsin/correlator/intel/jsonlist"
 	"github.com/tocsin/tocsin/correlator/intel/warninglist"
+	"github.com/tocsin/tocsin/correlator/setting"
 )
 
 // Config is the file that names the feeds.
@@ -87,9 +86,6 @@ func (c columns) names() intel.Columns {
 	}
 }
 
-// unknown is what the YAML library says of a key that is not known.
-var unknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
-
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Read reads the file that names the feeds. What is wrong is named with its
@@ -100,17 +96,8 @@ func Read(path string, formats []intel.Format) (*Config, error) {
 		return nil, fmt.Errorf("feeds: %w", err)
 	}
 	defer f.Close()
-	dec := yaml.NewDecoder(f)
-	dec.KnownFields(true)
 	var c Config
-	if err := dec.Decode(&c); err != nil {
-		var types *yaml.TypeError
-		if errors.As(err, &types) {
-			for i, e := range types.Errors {
-				types.Errors[i] = unknown.ReplaceAllString(e, "$1 is no setting here")
-			}
-			err = errors.New(strings.Join(types.Errors, "; "))
-		}
+	if err := setting.Decode(f, &c); err != nil {
 		return nil, fmt.Errorf("feeds: %s: %w", path, err)
 	}
 	beside := func(p string) string {
