@@ -14,24 +14,18 @@ import (
 	"github.com/tocsin/tocsin/store/query"
 )
 
-func (c *console) register(api huma.API) {
-	get := func(id, path, summary string) huma.Operation {
-		return huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary}
-	}
-	huma.Register(api, get("status", "/api/v1/status", "What is stored, by whom it was seen, and what was lost"), c.status)
-	huma.Register(api, get("fields", "/api/v1/fields", "Every field that a query may name"), c.fields)
-	huma.Register(api, get("search-alerts", "/api/v1/alerts", "Alerts that match a query"), c.searchAlerts)
-	huma.Register(api, get("search-events", "/api/v1/events", "Events that match a query"), c.searchEvents)
-	huma.Register(api, get("counts", "/api/v1/counts", "Counts of what matches a query, over time or by a field or both"), c.counts)
-	huma.Register(api, get("facets", "/api/v1/facets", "The most frequent values of several fields of what matches a query"), c.facets)
-	huma.Register(api, get("get-event", "/api/v1/events/{id}", "One event or alert"), c.event)
-	huma.Register(api, get("get-alert", "/api/v1/alerts/{id}", "One alert and the events that are its evidence"), c.alert)
-	huma.Register(api, huma.Operation{
-		OperationID: "judge-alert", Method: http.MethodPatch, Path: "/api/v1/alerts/{id}",
-		Summary: "Acknowledge, judge or reopen an alert", MaxBodyBytes: maxBody,
-	}, c.judge)
+func (c *Console) register(api huma.API) {
+	c.registerSession()
+	c.registerPeople()
+	c.registerAlerts()
+	c.registerTriage()
 	c.registerStream(api)
-	c.registerTraces(api, get)
+	c.registerEvents()
+	c.registerSituation()
+	c.registerIncidents()
+	c.registerSearches()
+	c.registerKnowledge()
+	c.registerTraces()
 }
 
 // Record is an event or an alert, as the contract's JSON.
@@ -57,7 +51,7 @@ type Selection struct {
 }
 
 // query reads the text. Its error is for the client.
-func (c *console) query(s *Selection, set store.Set) (store.Query, error) {
+func (c *Console) query(s *Selection, set store.Set) (store.Query, error) {
 	q := store.Query{Set: set, From: s.From, To: s.To}
 	if strings.TrimSpace(s.Q) == "" {
 		return q, nil
@@ -75,18 +69,30 @@ func (c *console) query(s *Selection, set store.Set) (store.Query, error) {
 	return q, nil
 }
 
-// answer makes of an error of the store what the client should see.
+// answer makes of an error of the parts behind what the client should see.
 func answer(err error) error {
+	var p *problem
+	var h huma.HeadersError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &p), errors.As(err, &h):
+		return err
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return newProblem(http.StatusServiceUnavailable, "the search took longer than "+maxTime.String()+"; narrow the time or the query")
+	case errors.Is(err, context.Canceled):
+		return newProblem(statusGone, "the client has gone")
+	}
+	if status := domainStatus(err); status != 0 {
+		return newProblem(status, err.Error())
 	}
 	return newProblem(http.StatusInternalServerError, err.Error())
 }
+
+// statusGone is what servers note for a client that did not wait (nginx: 499).
+const statusGone = 499
 
 type body[T any] struct{ Body T }
 
@@ -99,7 +105,8 @@ func each[T, U any](in []T, f func(T) U) []U {
 	return out
 }
 
-type searchInput struct {
+// SearchPage says which page of what matches.
+type SearchPage struct {
 	Selection
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records in this answer"`
 	Cursor string `query:"cursor" maxLength:"32" doc:"The next of the answer before"`
@@ -111,19 +118,8 @@ type recordPage struct {
 	Next  string   `json:"next,omitempty" doc:"Cursor of the records that follow; absent at the end"`
 }
 
-func (c *console) searchAlerts(ctx context.Context, in *searchInput) (*body[recordPage], error) {
-	return c.search(ctx, in, store.Alerts)
-}
-
-func (c *console) searchEvents(ctx context.Context, in *searchInput) (*body[recordPage], error) {
-	return c.search(ctx, in, store.Events)
-}
-
-func (c *console) search(ctx context.Context, in *searchInput, set store.Set) (*body[recordPage], error) {
-	q, err := c.query(&in.Selection, set)
-	if err != nil {
-		return nil, err
-	}
+// page answers a search.
+func (c *Console) page(ctx context.Context, in *SearchPage, q store.Query) (_ *body[recordPage], err error) {
 	q.Limit = in.Limit + 1 // one more tells whether there is a next page
 	q.Desc = in.Order == "desc"
 	if in.Cursor != "" {
@@ -152,62 +148,11 @@ type RecordID struct {
 	ID string `path:"id" minLength:"32" maxLength:"32" pattern:"^[0-9a-f]{32}$" doc:"event.id"`
 }
 
-func (c *console) get(ctx context.Context, text string) (event.Event, error) {
+func (c *Console) get(ctx context.Context, text string) (event.Event, error) {
 	id, err := event.ParseID(text)
 	if err != nil {
 		return event.Event{}, newProblem(http.StatusUnprocessableEntity, err.Error())
 	}
 	e, err := c.Store.Get(ctx, id)
 	return e, answer(err)
-}
-
-func (c *console) event(ctx context.Context, in *RecordID) (*body[Record], error) {
-	e, err := c.get(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &body[Record]{newRecord(&e)}, nil
-}
-
-type alertDetail struct {
-	Alert    Record   `json:"alert"`
-	Evidence []Record `json:"evidence" nullable:"false" doc:"Events that took part, earliest first"`
-	Missing  []string `json:"missing" nullable:"false" doc:"Events that took part and are not kept any more"`
-}
-
-func (c *console) alert(ctx context.Context, in *RecordID) (*body[alertDetail], error) {
-	e, err := c.get(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	a, err := event.AlertOf(&e)
-	if err != nil {
-		return nil, newProblem(http.StatusNotFound, err.Error())
-	}
-	out := alertDetail{Alert: newRecord(&e), Evidence: []Record{}, Missing: []string{}}
-	for _, id := range a.Evidence {
-		e, err := c.Store.Get(ctx, id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			out.Missing = append(out.Missing, id.String())
-		case err != nil:
-			return nil, answer(err)
-		default:
-			out.Evidence = append(out.Evidence, newRecord(&e))
-		}
-	}
-	return &body[alertDetail]{out}, nil
-}
-
-type fieldDoc struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`
-	Help  string `json:"help"`
-	Class string `json:"class" doc:"How carefully its values are to be handled"`
-}
-
-func (c *console) fields(context.Context, *struct{}) (*body[[]fieldDoc], error) {
-	return &body[[]fieldDoc]{each(c.Schema.Fields(), func(d event.FieldDoc) fieldDoc {
-		return fieldDoc{d.Name, string(d.Type), d.Help, d.Class.String()}
-	})}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/incident/audit"
+	"github.com/tocsin/tocsin/incident/desk"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
@@ -34,6 +37,7 @@ const hostile = `<img src=x onerror=alert(1)>.example`
 // minutes of a sensor's accounts.
 type fixture struct {
 	*httptest.Server
+	Config
 	store  store.Store
 	alerts []event.Alert
 	events []event.Event
@@ -107,11 +111,24 @@ func newFixture(t *testing.T) *fixture {
 	if err := st.Put(t.Context(), f.events, f.alerts); err != nil {
 		t.Fatal(err)
 	}
-	f.Server = httptest.NewServer(New(Config{Store: st, Schema: schema, Build: trace.Build, Formats: all.Formats(), Version: "v9", Hosts: []string{"tocsin.example"}}))
+	dir := t.TempDir()
+	d, err := desk.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := audit.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Config = Config{
+		Store: st, Desk: d, Audit: l, Schema: schema, Build: trace.Build, Formats: all.Formats(), Version: "v9",
+		Hosts: []string{"tocsin.example"}, Local: true,
+	}
+	f.Server = httptest.NewServer(New(f.Config))
 	t.Cleanup(func() {
 		f.Server.CloseClientConnections()
 		f.Server.Close()
-		if err := st.Close(); err != nil {
+		if err := errors.Join(st.Close(), d.Close(), l.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -527,8 +544,12 @@ func TestStreamTellsOfNewAlertsAndJudgements(t *testing.T) {
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	next := func() (c changed) {
+		name := ""
 		for lines.Scan() {
-			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if n, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				name = n
+			}
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && name == "changed" {
 				if err := json.Unmarshal([]byte(data), &c); err != nil {
 					t.Fatal(err)
 				}

@@ -1,11 +1,9 @@
 package console
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/event"
@@ -53,6 +51,14 @@ type bucket struct {
 	Count uint64     `json:"count"`
 }
 
+func newBucket(b store.Bucket) bucket {
+	x := bucket{Value: b.Value.String(), Count: b.Count}
+	if !b.Time.IsZero() {
+		x.Time = &b.Time
+	}
+	return x
+}
+
 type countsOutput struct {
 	From     time.Time `json:"from" doc:"Start of what was counted"`
 	To       time.Time `json:"to" doc:"End of what was counted, exclusive"`
@@ -62,51 +68,56 @@ type countsOutput struct {
 
 var sets = map[string]store.Set{"alerts": store.Alerts, "events": store.Events, "all": store.Both}
 
-func (c *console) counts(ctx context.Context, in *countsInput) (*body[countsOutput], error) {
+func (c *Console) counts(ctx context.Context, in *countsInput) (*body[countsOutput], error) {
 	q, err := c.query(&in.Selection, sets[in.Set])
 	if err != nil {
 		return nil, err
 	}
-	out := countsOutput{From: q.From, To: q.To, Buckets: []bucket{}}
-	if out.From.IsZero() || out.To.IsZero() {
-		first, last, err := c.Store.Span(ctx)
-		if err != nil {
-			return nil, answer(err)
-		}
-		if out.From.IsZero() {
-			out.From = first
-		}
-		if out.To.IsZero() && !last.IsZero() {
-			out.To = last.Add(1) // Span includes its end, a query does not
-		}
+	out := countsOutput{Buckets: []bucket{}}
+	if out.From, out.To, err = c.span(ctx, q); err != nil {
+		return nil, err
 	}
-	step, err := in.step(out.To.Sub(out.From))
+	step, err := interval(in.Interval, out.To.Sub(out.From))
 	if err != nil {
 		return nil, err
 	}
 	out.Interval = step.Milliseconds()
 	buckets, err := c.Store.Count(ctx, q, store.By{Interval: step, Field: in.Field, Top: in.Top})
 	if err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
 	for _, b := range buckets {
-		x := bucket{Value: b.Value.String(), Count: b.Count}
-		if !b.Time.IsZero() {
-			x.Time = &b.Time
-		}
-		out.Buckets = append(out.Buckets, x)
+		out.Buckets = append(out.Buckets, newBucket(b))
 	}
 	return &body[countsOutput]{out}, nil
 }
 
-func (in *countsInput) step(span time.Duration) (time.Duration, error) {
-	switch in.Interval {
+// span is the time that a query is about: of all that is stored, where it does
+// not say.
+func (c *Console) span(ctx context.Context, q store.Query) (from, to time.Time, err error) {
+	from, to = q.From, q.To
+	if !from.IsZero() && !to.IsZero() {
+		return from, to, nil
+	}
+	first, last, err := c.Store.Span(ctx)
+	if from.IsZero() {
+		from = first
+	}
+	if to.IsZero() && !last.IsZero() {
+		to = last.Add(1) // Span includes its end, a query does not
+	}
+	return from, to, err
+}
+
+// interval reads a step of time.
+func interval(text string, span time.Duration) (time.Duration, error) {
+	switch text {
 	case "":
 		return 0, nil
 	case "auto":
 		return stepFor(span), nil
 	}
-	d, err := time.ParseDuration(in.Interval)
+	d, err := time.ParseDuration(text)
 	switch {
 	case err != nil:
 		return 0, newProblem(http.StatusUnprocessableEntity, "interval: "+err.Error())
@@ -130,70 +141,32 @@ type facet struct {
 	Values []bucket `json:"values" nullable:"false" doc:"By falling count"`
 }
 
-func (c *console) facets(ctx context.Context, in *facetsInput) (*body[[]facet], error) {
+func (c *Console) facets(ctx context.Context, in *facetsInput) (*body[[]facet], error) {
 	q, err := c.query(&in.Selection, sets[in.Set])
 	if err != nil {
 		return nil, err
 	}
-	if q.Set == store.Alerts {
-		out, err := c.alertFacets(ctx, q, in.Fields, in.Top)
-		return &body[[]facet]{out}, answer(err)
+	asks := make([]store.By, len(in.Fields))
+	for i, f := range in.Fields {
+		asks[i] = store.By{Field: f, Top: in.Top}
+	}
+	answers, err := c.countAll(ctx, q, asks)
+	if err != nil {
+		return nil, err
 	}
 	out := []facet{}
-	for _, field := range in.Fields {
-		buckets, err := c.Store.Count(ctx, q, store.By{Field: field, Top: in.Top})
-		if err != nil {
-			return nil, answer(err)
-		}
-		f := facet{Field: field, Values: []bucket{}}
-		for _, b := range buckets {
-			if b.Value.Type() != event.TypeNone {
-				f.Values = append(f.Values, bucket{Value: b.Value.String(), Count: b.Count})
-			}
-		}
-		out = append(out, f)
+	for i, f := range in.Fields {
+		out = append(out, newFacet(f, answers[i]))
 	}
 	return &body[[]facet]{out}, nil
 }
 
-// alertFacets counts all fields in one pass: alerts are few enough to be looked
-// at, and a pass for each of the page's seven fields is felt at some 10,000.
-func (c *console) alertFacets(ctx context.Context, q store.Query, fields []string, top int) ([]facet, error) {
-	refs := each(fields, event.Resolve)
-	counts := make([]map[string]uint64, len(fields))
-	for i := range counts {
-		counts[i] = map[string]uint64{}
-	}
-	for e, err := range c.Store.Search(ctx, q) {
-		if err != nil {
-			return nil, err
-		}
-		for i, ref := range refs {
-			v, ok := e.Lookup(ref)
-			switch {
-			case !ok:
-			case v.Type() != event.TypeList:
-				counts[i][v.String()]++
-			default:
-				// A list counts once for each of its distinct values.
-				list := each(v.List(), event.Value.String)
-				slices.Sort(list)
-				for _, text := range slices.Compact(list) {
-					counts[i][text]++
-				}
-			}
+func newFacet(field string, buckets []store.Bucket) facet {
+	f := facet{Field: field, Values: []bucket{}}
+	for _, b := range buckets {
+		if b.Value.Type() != event.TypeNone {
+			f.Values = append(f.Values, newBucket(b))
 		}
 	}
-	out := make([]facet, len(fields))
-	for i, field := range fields {
-		values := []bucket{}
-		for text, n := range counts[i] {
-			values = append(values, bucket{Value: text, Count: n})
-		}
-		slices.SortFunc(values, func(a, b bucket) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
-		})
-		out[i] = facet{field, values[:min(len(values), top)]}
-	}
-	return out, nil
+	return f
 }

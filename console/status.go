@@ -44,28 +44,28 @@ type statusBody struct {
 	Formats []formatStatus `json:"formats" nullable:"false" doc:"In which a trace can be had"`
 }
 
-func (c *console) status(ctx context.Context, _ *struct{}) (*body[statusBody], error) {
+func (c *Console) status(ctx context.Context, _ *struct{}) (*body[statusBody], error) {
 	out := statusBody{Version: c.Version, Formats: each(c.Formats, func(f trace.Format) formatStatus {
 		return formatStatus{f.Name, f.Ext, f.MIME}
 	})}
 	first, last, err := c.Store.Span(ctx)
 	if err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
 	if !last.IsZero() {
 		out.From, out.To = &first, &last
 	}
 	if out.Alerts, err = c.total(ctx, store.Alerts); err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
 	if out.Events, err = c.total(ctx, store.Events); err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
 	out.Sensors, err = c.sensors(ctx, last.Add(-ledgerSpan))
 	return &body[statusBody]{out}, answer(err)
 }
 
-func (c *console) total(ctx context.Context, set store.Set) (n uint64, err error) {
+func (c *Console) total(ctx context.Context, set store.Set) (n uint64, err error) {
 	buckets, err := c.Store.Count(ctx, store.Query{Set: set}, store.By{})
 	for _, b := range buckets {
 		n += b.Count
@@ -74,7 +74,7 @@ func (c *console) total(ctx context.Context, set store.Set) (n uint64, err error
 }
 
 // sensors adds up the ledger events since a time.
-func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
+func (c *Console) sensors(ctx context.Context, since time.Time) ([]sensorStatus, error) {
 	accounts, newest := map[string]event.Ledger{}, map[string]time.Time{}
 	for e, err := range c.Store.Search(ctx, store.Query{Set: store.Events, Where: query.OfKind(event.KindLedger), From: since}) {
 		if err != nil {
@@ -88,20 +88,22 @@ func (c *console) sensors(ctx context.Context, since time.Time) ([]sensorStatus,
 	}
 	out := []sensorStatus{}
 	for name, a := range accounts {
-		s := sensorStatus{
-			Name: name, Newest: newest[name], Seen: a["seen"], Decoded: a["decoded"], Filtered: a["filtered"],
-			Dropped: a.Dropped(), Events: a["events"], Causes: []bucket{},
-		}
-		for field, n := range a {
-			if cause, ok := strings.CutPrefix(field, event.DroppedPrefix); ok && n > 0 {
-				s.Causes = append(s.Causes, bucket{Value: cause, Count: n})
-			}
-		}
-		slices.SortFunc(s.Causes, func(a, b bucket) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
-		})
-		out = append(out, s)
+		out = append(out, newSensorStatus(name, newest[name], a))
 	}
 	slices.SortFunc(out, func(a, b sensorStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+func newSensorStatus(name string, newest time.Time, a event.Ledger) sensorStatus {
+	s := sensorStatus{
+		Name: name, Newest: newest, Seen: a["seen"], Decoded: a["decoded"], Filtered: a["filtered"],
+		Dropped: a.Dropped(), Events: a["events"], Causes: []bucket{},
+	}
+	for field, n := range a {
+		if cause, ok := strings.CutPrefix(field, event.DroppedPrefix); ok && n > 0 {
+			s.Causes = append(s.Causes, bucket{Value: cause, Count: n})
+		}
+	}
+	slices.SortFunc(s.Causes, byCount)
+	return s
 }

@@ -12,19 +12,20 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tocsin/tocsin/console/account"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/trace"
 )
 
-func (c *console) registerTraces(api huma.API, get func(id, path, summary string) huma.Operation) {
-	huma.Register(api, get("trace", "/api/v1/traces/{seed}", "The path of an attack, from an alert or an address back to its source and on to its target"), c.trace)
-	op := get("export-trace", "/api/v1/traces/{seed}/{format}", "A trace as a file")
+func (c *Console) registerTraces() {
+	handle(c, operation("trace", "GET", "/traces/{seed}", account.Read, "", "The path of an attack, from an alert or an address back to its source and on to its target"), c.trace)
+	op := operation("export-trace", "GET", "/traces/{seed}/{format}", account.Export, "export", "A trace as a file")
 	content := map[string]*huma.MediaType{}
 	for _, f := range c.Formats {
 		content[f.MIME] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 	}
 	op.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: content}}
-	huma.Register(api, op, c.export)
+	handle(c, op, c.exportTrace)
 }
 
 // TraceSeed is what a trace begins from.
@@ -34,7 +35,7 @@ type TraceSeed struct {
 	To   time.Time `query:"to" doc:"With an address: latest time"`
 }
 
-func (c *console) build(ctx context.Context, in *TraceSeed) (*trace.Trace, error) {
+func (c *Console) build(ctx context.Context, in *TraceSeed) (*trace.Trace, error) {
 	seed := trace.Seed{From: in.From, To: in.To}
 	if a, err := netip.ParseAddr(in.Seed); err == nil {
 		seed.Address = a.WithZone("")
@@ -44,7 +45,7 @@ func (c *console) build(ctx context.Context, in *TraceSeed) (*trace.Trace, error
 			return nil, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("%q is neither an address nor an alert's id", in.Seed))
 		}
 		if _, err := c.Store.Get(ctx, id); err != nil {
-			return nil, answer(err)
+			return nil, err
 		}
 		seed.Alert = id
 	}
@@ -52,7 +53,7 @@ func (c *console) build(ctx context.Context, in *TraceSeed) (*trace.Trace, error
 	return t, answer(err)
 }
 
-func (c *console) trace(ctx context.Context, in *TraceSeed) (*body[*trace.Trace], error) {
+func (c *Console) trace(ctx context.Context, in *TraceSeed) (*body[*trace.Trace], error) {
 	t, err := c.build(ctx, in)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ type download struct {
 	Body        []byte
 }
 
-func (c *console) export(ctx context.Context, in *exportInput) (*download, error) {
+func (c *Console) exportTrace(ctx context.Context, in *exportInput) (*download, error) {
 	i := slices.IndexFunc(c.Formats, func(f trace.Format) bool { return f.Name == in.Format })
 	if i < 0 {
 		names := each(c.Formats, func(f trace.Format) string { return f.Name })

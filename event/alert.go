@@ -80,11 +80,12 @@ type Explain struct {
 
 // Triage is what people decided about an alert.
 type Triage struct {
-	Status  string // open (also ""), acknowledged, closed
-	Verdict string // "", true_positive, false_positive, benign
-	Reason  string
-	By      string
-	At      time.Time
+	Status   string // open (also ""), acknowledged, closed
+	Verdict  string // "", true_positive, false_positive, benign
+	Reason   string
+	Assignee string // whose task it is; "" if nobody's
+	By       string
+	At       time.Time
 }
 
 // Merge joins another report of the same alert into a. It is commutative,
@@ -160,6 +161,7 @@ var alertDocs = []FieldDoc{
 	{"threat.tactic.name", Keyword, "ATT&CK tactics.", ClassTechnical},
 	{"threat.technique.id", Keyword, "ATT&CK techniques.", ClassTechnical},
 	{"threat.technique.name", Keyword, "Names of the techniques.", ClassTechnical},
+	{"tocsin.alert.assignee", Keyword, "Whose task it is.", ClassPersonal},
 	{"tocsin.alert.by", Keyword, "Who judged.", ClassPersonal},
 	{"tocsin.alert.count", Long, "Events that took part.", ClassTechnical},
 	{"tocsin.alert.evidence", Keyword, "Identifiers of the earliest events that took part.", ClassTechnical},
@@ -279,6 +281,7 @@ func (a *Alert) Event() Event {
 	set("tocsin.alert.status", Str(cmp.Or(a.Triage.Status, "open")))
 	set("tocsin.alert.verdict", strValue(a.Triage.Verdict))
 	set("tocsin.alert.reason", strValue(a.Triage.Reason))
+	set("tocsin.alert.assignee", strValue(a.Triage.Assignee))
 	set("tocsin.alert.by", strValue(a.Triage.By))
 	set("tocsin.alert.judged", timeValue(a.Triage.At))
 	return e
@@ -340,7 +343,7 @@ func AlertOf(e *Event) (Alert, error) {
 			Confidence: int(num("threat.indicator.confidence")), Reference: str("threat.indicator.reference"),
 			Description: str("threat.indicator.description"), TLP: str("threat.indicator.marking.tlp"), Seen: at("threat.indicator.last_seen")},
 		Count: uint64(num("tocsin.alert.count")), First: at("tocsin.alert.first"), Last: at("tocsin.alert.last"),
-		Triage: Triage{Status: str("tocsin.alert.status"), Verdict: str("tocsin.alert.verdict"), Reason: str("tocsin.alert.reason"), By: str("tocsin.alert.by"), At: at("tocsin.alert.judged")},
+		Triage: Triage{Status: str("tocsin.alert.status"), Verdict: str("tocsin.alert.verdict"), Reason: str("tocsin.alert.reason"), Assignee: str("tocsin.alert.assignee"), By: str("tocsin.alert.by"), At: at("tocsin.alert.judged")},
 	}
 	a.Loss, _ = e.Get("tocsin.loss").Float()
 	a.Places = placesOf(e.Get("tocsin.alert.places"))

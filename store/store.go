@@ -48,6 +48,12 @@ type Store interface {
 	Close() error
 }
 
+// MultiCounter is a store that counts in several ways faster together than one
+// after the other. The answers are those of Count, in the order asked for.
+type MultiCounter interface {
+	CountAll(ctx context.Context, q Query, by []By) ([][]Bucket, error)
+}
+
 // Query says what to find. The zero Query matches every event and alert.
 type Query struct {
 	Where query.Node // nil: everything

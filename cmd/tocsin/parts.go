@@ -172,10 +172,11 @@ type detecting struct {
 	intel                 *[]string
 	feeds, assets, policy *string
 	geo                   *atlas
+	known                 *enrich.Assets // of the file; filled in by config
 }
 
-func detectingFlags(cmd *cobra.Command) detecting {
-	return detecting{
+func detectingFlags(cmd *cobra.Command) *detecting {
+	return &detecting{
 		rules:  rulesetFlags(cmd),
 		intel:  cmd.Flags().StringArray("intel", nil, "reputation list `[NAME=]FILE`; may be repeated"),
 		feeds:  feedsFlag(cmd),
@@ -198,7 +199,7 @@ func loadAssets(path string) (*enrich.Assets, error) {
 }
 
 // correlator makes a correlator of what config puts together.
-func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, *reputation, error) {
+func (d *detecting) correlator(errs io.Writer) (*correlator.Correlator, *reputation, error) {
 	cfg, lists, err := d.config(errs)
 	if err != nil {
 		return nil, nil, err
@@ -210,7 +211,7 @@ func (d detecting) correlator(errs io.Writer) (*correlator.Correlator, *reputati
 // config puts together what looks for attacks. What is wrong with single
 // lines of lists is told on errs and does not stop it; a rule that is wrong
 // does, for nobody would notice that it is missing.
-func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error) {
+func (d *detecting) config(errs io.Writer) (correlator.Config, *reputation, error) {
 	var cfg correlator.Config
 	fields, err := schema()
 	if err != nil {
@@ -224,6 +225,7 @@ func (d detecting) config(errs io.Writer) (correlator.Config, *reputation, error
 	if err != nil {
 		return cfg, nil, err
 	}
+	d.known = assets
 	lists, err := loadReputation(*d.intel, *d.feeds, errs)
 	if err != nil {
 		return cfg, nil, err

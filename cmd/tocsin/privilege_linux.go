@@ -12,6 +12,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tocsin/tocsin/incident/audit"
+	"github.com/tocsin/tocsin/incident/desk"
 )
 
 // identity is the user as whom a process that was started by root goes on
@@ -136,7 +139,8 @@ func (id *identity) own(data string) error {
 func onlyStore(files []string) bool {
 	for _, path := range files {
 		switch filepath.Base(path) {
-		case "store.db", "store.db-wal", "store.db-shm", "lock":
+		case "store.db", "store.db-wal", "store.db-shm", "lock", ruleBookFile, callFile, audit.FileName, audit.HeadName,
+			desk.FileName, desk.FileName + "-wal", desk.FileName + "-shm":
 		default:
 			return false
 		}

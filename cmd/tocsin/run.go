@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tocsin/tocsin/bus/mem"
-	"github.com/tocsin/tocsin/console"
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/metrics"
@@ -28,8 +26,6 @@ import (
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/elastic"
 	"github.com/tocsin/tocsin/store/embedded"
-	"github.com/tocsin/tocsin/trace"
-	"github.com/tocsin/tocsin/trace/all"
 )
 
 func newRun() *cobra.Command {
@@ -53,7 +49,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
 	netflows := cmd.Flags().StringArray("netflow", nil, "`ADDRESS` to receive NetFlow 5 and 9, IPFIX and sFlow on, UDP, such as 127.0.0.1:2055; may be repeated")
-	listen, measure := listenFlag(cmd), metricsFlag(cmd)
+	shown, measure := serveFlags(cmd), metricsFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	where := storeFlags(cmd)
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
@@ -82,12 +78,12 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		}
 		r := &runner{cmd: cmd, in: in, rules: what.rules, geo: what.geo, captures: *captures, quit: quit}
 		if !*once {
-			l, err := listenOn(*listen)
+			l, err := shown.open()
 			if err != nil {
 				return err
 			}
 			defer l.Close()
-			r.listener = l
+			r.listener, r.shown = l, shown
 		}
 		if l, err := listenForMetrics(*measure); err != nil {
 			return err
@@ -120,6 +116,11 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return err
 			}
 		}
+		if r.listener != nil && shown.dir(where) != *where.data || !where.embedded() && r.listener != nil {
+			if err := id.own(shown.dir(where)); err != nil {
+				return err
+			}
+		}
 		for _, dir := range r.reputation.folders() {
 			if err := id.own(dir); err != nil {
 				return err
@@ -142,6 +143,9 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			if where.embedded() {
 				may.write = []string{*where.data}
 			}
+			if r.listener != nil {
+				may.write = append(may.write, shown.dir(where))
+			}
 			r.reputation.reach(&may)
 			what.rules.reach(&may)
 			what.geo.reach(&may)
@@ -151,6 +155,13 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		}
 		if where.embedded() {
 			r.ledger = filepath.Join(*where.data, ruleBookFile)
+		}
+		if r.listener != nil {
+			if r.office, err = openOffice(shown.dir(where)); err != nil {
+				return errors.Join(id.explain(err), r.store.Close())
+			}
+			defer r.office.Close()
+			r.knows = knowledge{assets: what.known, rules: &what.rules, lists: r.reputation, ledger: r.ledger}
 		}
 		return errors.Join(r.run(cmd.Context()), r.store.Close())
 	}
@@ -170,6 +181,9 @@ type runner struct {
 	ledger     string           // FILE of the rules' ledger; "" for none
 	quit       func()
 	listener   net.Listener // nil: no console
+	shown      serving      // how, where there is one
+	office     *office
+	knows      knowledge
 	metrics    net.Listener // nil: none
 	correlator *correlator.Correlator
 	reputation *reputation
@@ -249,12 +263,8 @@ func (r *runner) run(ctx context.Context) error {
 	defer stopPage()
 	var shown errgroup.Group
 	if r.listener != nil {
-		h, err := consoleOf(r.store)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(r.cmd.OutOrStdout(), "console at http://%s\n", r.listener.Addr())
-		shown.Go(func() error { return serve(page, r.listener, h) })
+		announce(r.cmd, r.listener)
+		shown.Go(func() error { return r.shown.show(page, r.listener, r.store, r.office, r.knows) })
 	}
 
 	// A pipe is looked at when something comes, and the page does not wait for it.
@@ -446,34 +456,6 @@ func (r *runner) warm(ctx context.Context) error {
 	return r.correlator.Warm(ctx, batch)
 }
 
-func listenFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` of the console; only loopback, for it has no sign-in")
-}
-
-// listenOn opens the console's port.
-func listenOn(addr string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, usagef("--listen %s: want HOST:PORT, such as 127.0.0.1:8080", addr)
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return nil, usagef("--listen %s: the console has no sign-in and listens on loopback only; reach it from elsewhere by an SSH tunnel", addr)
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("console: %w; choose another address with --listen", err)
-	}
-	return l, nil
-}
-
-func consoleOf(s store.Store) (http.Handler, error) {
-	fields, err := schema()
-	if err != nil {
-		return nil, err
-	}
-	return console.New(console.Config{Store: s, Schema: fields, Build: trace.Build, Formats: all.Formats(), Version: buildVersion()}), nil
-}
-
 // serve serves until ctx ends.
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	onDuty(ctx, nil)
@@ -505,23 +487,31 @@ func newServe() *cobra.Command {
 		Example: "  tocsin serve --data data\n  tocsin serve --elasticsearch https://es1:9200 --elasticsearch-user tocsin --elasticsearch-ca ca.pem",
 		Args:    cobra.NoArgs,
 	}
-	where, listen := storeFlags(cmd), listenFlag(cmd)
+	where, shown, what := storeFlags(cmd), serveFlags(cmd), detectingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := listenOn(*listen)
+		l, err := shown.open()
 		if err != nil {
 			return err
 		}
 		defer l.Close()
+		_, lists, err := what.config(cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
 		s, err := where.open(cmd.Context(), embedded.ReadWrite) // analysts judge alerts
 		if err != nil {
 			return err
 		}
-		h, err := consoleOf(s)
+		o, err := openOffice(shown.dir(where))
 		if err != nil {
 			return errors.Join(err, s.Close())
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "console at http://%s\n", l.Addr())
-		return errors.Join(serve(cmd.Context(), l, h), s.Close())
+		k := knowledge{assets: what.known, rules: &what.rules, lists: lists}
+		if where.embedded() {
+			k.ledger = filepath.Join(*where.data, ruleBookFile)
+		}
+		announce(cmd, l)
+		return errors.Join(shown.show(cmd.Context(), l, s, o, k), o.Close(), s.Close())
 	}
 	return cmd
 }

@@ -41,7 +41,7 @@ func configOf(t *testing.T, name string) correlator.Config {
 	}
 	var errs bytes.Buffer
 	no := ""
-	cfg, _, err := detecting{rules: ruleset{paths: &none, lists: &none, shipped: true, now: new(inForce)}, geo: &atlas{paths: &none}, intel: &lists, feeds: &no, assets: &assets, policy: &no}.config(&errs)
+	cfg, _, err := (&detecting{rules: ruleset{paths: &none, lists: &none, shipped: true, now: new(inForce)}, geo: &atlas{paths: &none}, intel: &lists, feeds: &no, assets: &assets, policy: &no}).config(&errs)
 	if err != nil {
 		t.Fatal(err, errs.String())
 	}

@@ -128,6 +128,9 @@ func (s *Set) all() []*correlator.Rule {
 // State says whether a rule of the set is enabled or in the shadow.
 func (s *Set) State(id string) State { return s.tuning.State(id) }
 
+// Exceptions is how many exceptions the rule of an ID has.
+func (s *Set) Exceptions(id string) int { return s.tuning.Exceptions(id) }
+
 // Spent returns how long rules over single events took, by ID, as estimated of
 // the events that were timed.
 func (s *Set) Spent() map[string]time.Duration {

@@ -50,7 +50,7 @@ var fences = []struct {
 	why     string
 }{
 	{"github.com/google/gopacket", []string{"sensor/capture", "sensor/packet"}, "its last release is of 2020; a seam two folders wide can be replaced"},
-	{"github.com/mattn/go-sqlite3", []string{"store/embedded"}, "the store's contract, not SQL, is what other stages know"},
+	{"github.com/mattn/go-sqlite3", []string{"store/embedded", "incident/desk"}, "the store's contract, not SQL, is what other stages know"},
 	{"github.com/segmentio/kafka-go", []string{"bus/kafka"}, "stages know the bus, not Kafka"},
 	{"github.com/elastic/go-elasticsearch", []string{"store/elastic"}, "stages know the store, not Elasticsearch"},
 	{"github.com/danielgtaylor/huma", []string{"console"}, "only the console speaks HTTP"},

@@ -219,7 +219,7 @@ func testAlerts(t *testing.T, open Open) {
 	put(t, s, nil, a)
 	put(t, s, nil, b)
 	put(t, s, nil, a)
-	judged := event.Triage{Status: "closed", Verdict: "benign", Reason: "a test", By: "analyst", At: Start.Add(time.Hour)}
+	judged := event.Triage{Status: "closed", Verdict: "benign", Reason: "a test", Assignee: "second", By: "analyst", At: Start.Add(time.Hour)}
 	if err := s.Update(t.Context(), a.ID, judged); err != nil {
 		t.Fatal(err)
 	}
