@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -42,6 +43,13 @@ func compareZeek(r *report, c *testCase, s *seen) {
 	}
 	if l, ok := logs["ssh.log"]; ok {
 		r.compare(oracle, c.ID, "ssh.success", s.sshSuccess, l.Success, "SSH logins")
+	}
+	if l, ok := logs["s7comm.log"]; ok {
+		n := 0
+		for _, k := range s.fields["s7comm.header.rosctr"] {
+			n += k
+		}
+		r.compare(oracle, c.ID, "s7comm.rows", n, l.Rows, "S7comm messages")
 	}
 	if l, ok := logs["modbus.log"]; ok {
 		r.compare(oracle, c.ID, "modbus.functions", s.modbusPDUs, functionCodes(l.Func), "Modbus messages by function")
@@ -211,7 +219,7 @@ func compareTshark(r *report, c *testCase, s *seen) {
 		"modbus.func_code":    s.modbusPDUs,
 		"ssh.protocol":        s.sshBanners,
 	}
-	for _, field := range telecontrolFields {
+	for _, field := range slices.Concat(telecontrolFields, industrialFields) {
 		fields[field] = s.fields[field]
 	}
 	for field, have := range fields {

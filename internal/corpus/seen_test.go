@@ -112,6 +112,8 @@ func (s *seen) note(e *event.Event) {
 			}
 			s.ja4[key][v]++
 		}
+	case "s7comm", "enip", "bacnet", "opcua", "mms":
+		s.industrial(e)
 	case "iec104":
 		s.telecontrol(e)
 	case "ssh":

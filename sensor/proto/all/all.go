@@ -8,6 +8,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto/http"
 	"github.com/tocsin/tocsin/sensor/proto/iec104"
 	"github.com/tocsin/tocsin/sensor/proto/modbus"
+	"github.com/tocsin/tocsin/sensor/proto/s7comm"
 	"github.com/tocsin/tocsin/sensor/proto/ssh"
 	"github.com/tocsin/tocsin/sensor/proto/tls"
 )
@@ -21,6 +22,7 @@ func Protocols() []proto.Protocol {
 		http.Protocol,
 		dns.Protocol,
 		dns.Stream,
+		s7comm.Protocol,
 		iec104.Protocol,
 		modbus.Protocol,
 	}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strconv"
+
+	"github.com/tocsin/tocsin/event"
+)
+
+// eachValue makes a word of each value of each field.
+func eachValue(values map[string][]string, word func(string)) {
+	for field, vs := range values {
+		for _, v := range vs {
+			word(field + " " + figure(v))
+		}
+	}
+}
+
+var s7commRecording = recording{
+	file:   "s7comm/testdata/s7comm.pcap",
+	filter: "s7comm",
+	fields: []string{"s7comm.header.rosctr", "s7comm.param.func", "s7comm.param.item.db"},
+	theirs: eachValue,
+	ours: func(e *event.Event, word func(string)) {
+		if e.Kind != "s7comm" {
+			return
+		}
+		for _, field := range []string{"s7comm.rosctr.code", "s7comm.answer.code"} {
+			kind := e.Get(field)
+			if kind.IsZero() {
+				continue
+			}
+			word("s7comm.header.rosctr " + kind.String())
+			if k, _ := kind.Int(); k == 1 || k == 3 { // others have no function
+				word("s7comm.param.func " + e.Get("ics.function.code").String())
+			}
+		}
+		for _, o := range e.Get("ics.objects").List() {
+			x := event.Event{Fields: o.Object()}
+			if at, _ := x.Get("address").Int(); e.Get("ics.operation").Str() == "write" && at%2 == 1 {
+				continue // the second byte of an item
+			}
+			db, _ := x.Get("db").Int()
+			word("s7comm.param.item.db " + strconv.FormatInt(db, 10))
+		}
+	},
+}
