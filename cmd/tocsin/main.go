@@ -120,6 +120,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(),
+		newTriage(), newIncident(), newSuppress(), newSearches(), newUser(), newToken(), newAudit(), newAPI(),
 		newRules(), newIntel(), newPolicy(), newAssets(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)
 	return root
