@@ -48,7 +48,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of DIR, or nobody, if not given")
-	netflows := cmd.Flags().StringArray("netflow", nil, "`ADDRESS` to receive NetFlow 5 and 9, IPFIX and sFlow on, UDP, such as 127.0.0.1:2055; may be repeated")
+	netflows := netflowFlag(cmd)
 	shown, measure := serveFlags(cmd), metricsFlag(cmd)
 	once := cmd.Flags().Bool("once", false, "exit when the captures are stored; no console")
 	where := storeFlags(cmd)
@@ -100,14 +100,14 @@ and new ones as they come, until interrupted, or with --once those that are ther
 		}
 		defer func() { closeTaps(r.taps) }()
 		advise(cmd.ErrOrStderr(), r.taps)
-		for _, addr := range *netflows {
-			conn, err := netflow.Listen(addr)
-			if err != nil {
-				return fmt.Errorf("%w; want HOST:PORT that no other program has", err)
-			}
-			defer conn.Close()
-			r.exports = append(r.exports, conn)
+		if r.exports, err = listenForExports(*netflows); err != nil {
+			return err
 		}
+		defer func() {
+			for _, conn := range r.exports {
+				conn.Close()
+			}
+		}()
 		if err := r.follow(cmd.Context(), *follow, *once); err != nil {
 			return err
 		}
@@ -454,6 +454,25 @@ func (r *runner) warm(ctx context.Context) error {
 		}
 	}
 	return r.correlator.Warm(ctx, batch)
+}
+
+func netflowFlag(cmd *cobra.Command) *[]string {
+	return cmd.Flags().StringArray("netflow", nil, "`ADDRESS` to receive NetFlow 5 and 9, IPFIX and sFlow on, UDP, such as 127.0.0.1:2055; may be repeated")
+}
+
+// listenForExports opens the ports that exporters of flows send to.
+func listenForExports(addrs []string) (conns []net.PacketConn, err error) {
+	for _, addr := range addrs {
+		conn, err := netflow.Listen(addr)
+		if err != nil {
+			for _, c := range conns {
+				c.Close()
+			}
+			return nil, fmt.Errorf("%w; want HOST:PORT that no other program has", err)
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
 }
 
 // serve serves until ctx ends.

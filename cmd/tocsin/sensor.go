@@ -20,6 +20,7 @@ import (
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor"
+	"github.com/tocsin/tocsin/sensor/netflow"
 )
 
 func newSensor() *cobra.Command {
@@ -33,13 +34,15 @@ counted in the sensor's account. Captures are read no faster than Kafka takes
 their events, and the command ends when it has them all.`,
 		Example: `  sudo tocsin sensor -i eth0 --kafka kafka1:9092,kafka2:9092
   sudo tocsin sensor -i eth0 --kafka localhost:9092 --live
-  tocsin sensor -r capture.pcap --kafka localhost:9092`,
+  tocsin sensor -r capture.pcap --kafka localhost:9092
+  tocsin sensor --netflow 127.0.0.1:2055 --kafka localhost:9092`,
 		Args: cobra.NoArgs,
 	}
 	captures := cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to replay, or log of Suricata or Zeek, - for standard input, or a folder of captures to watch; may be repeated")
 	followAll := cmd.Flags().Bool("follow", false, "go on with the captures as they grow, until interrupted")
 	ifaces := cmd.Flags().StringArrayP("interface", "i", nil, "`[NAME=]INTERFACE` to capture on; may be repeated")
 	how := cmd.Flags().String("capture", captureAuto, "`WAY` to capture: afpacket (Linux, several workers), pcap (libpcap), or auto")
+	netflows := netflowFlag(cmd)
 	asUser := cmd.Flags().String("user", "", "`USER` to go on as when root has opened the interfaces; the owner of the spool, or nobody, if not given")
 	once := cmd.Flags().Bool("once", false, "with folders: exit when the captures that are there are published")
 	spooling := spoolFlags(cmd)
@@ -54,10 +57,10 @@ their events, and the command ends when it has them all.`,
 		cmd.SetContext(ctx)
 		codec := kafka.Compression(*compression)
 		switch {
-		case len(*captures) == 0 && len(*ifaces) == 0:
-			return usagef("sensor: give a capture with -r or an interface with -i")
-		case *once && len(*ifaces) > 0:
-			return usagef("sensor: --once is for captures; an interface has no end")
+		case len(*captures) == 0 && len(*ifaces) == 0 && len(*netflows) == 0:
+			return usagef("sensor: give a capture with -r, an interface with -i or an address for exporters of flows with --netflow")
+		case *once && len(*ifaces)+len(*netflows) > 0:
+			return usagef("sensor: --once is for captures; an interface has no end, nor have exporters of flows")
 		case *once && *followAll:
 			return usagef("sensor: --once ends when the captures are read, and --follow does not")
 		case codec.Validate() != nil:
@@ -95,6 +98,14 @@ their events, and the command ends when it has them all.`,
 		}
 		defer func() { closeTaps(r.taps) }()
 		advise(cmd.ErrOrStderr(), r.taps)
+		if r.exports, err = listenForExports(*netflows); err != nil {
+			return err
+		}
+		defer func() {
+			for _, conn := range r.exports {
+				conn.Close()
+			}
+		}()
 		if err := r.follow(cmd.Context(), *followAll, *once); err != nil {
 			return err
 		}
@@ -206,6 +217,9 @@ func (p *publisher) run(ctx context.Context) error {
 	}
 	if len(logs) > 0 {
 		sense = append(sense, func() error { return readLogs(stuck, logs, waits, p.cmd.ErrOrStderr()) })
+	}
+	for _, conn := range p.exports {
+		sense = append(sense, func() error { return netflow.New(netflow.DefaultConfig()).Run(stuck, conn, now) })
 	}
 	for _, t := range p.taps {
 		s, err := p.in.live(t, now)

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -204,5 +207,47 @@ func TestSensorWithoutKafka(t *testing.T) {
 	made, _, _ := tocsin(t, "events", filepath.Join(work, "good.pcap"))
 	if n := strings.Count(made, "\n"); len(ids) != n {
 		t.Errorf("%d events are on the topic, want %d", len(ids), n)
+	}
+}
+
+// TestSensorTakesExports: what an exporter of flows sends waits in the spool.
+func TestSensorTakesExports(t *testing.T) {
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.LocalAddr().String()
+	free.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errs bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- execute(ctx, []string{"sensor", "--netflow", addr, "--kafka", "127.0.0.1:1", "--spool", t.TempDir()}, nil, &out, &errs)
+	}()
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	flow := make([]byte, 24+48) // NetFlow 5, one record
+	flow[1], flow[3] = 5, 1
+	binary.BigEndian.PutUint32(flow[8:], 1_772_600_000)
+	copy(flow[24:], []byte{10, 0, 0, 1, 10, 0, 0, 2})
+	flow[24+19], flow[24+23], flow[24+38] = 3, 180, 6 // packets, bytes, TCP
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if _, err := conn.Write(flow); err == nil { // until it listens
+			if _, err := conn.Write(flow); err == nil {
+				break
+			}
+		}
+	}
+	time.Sleep(500 * time.Millisecond)
+	stop()
+	if n := <-code; n != 0 {
+		t.Errorf("exit %d: %s", n, &errs)
+	}
+	if !strings.Contains(out.String(), "wait for the next start") {
+		t.Errorf("sensor says %q, %q", &out, &errs)
 	}
 }

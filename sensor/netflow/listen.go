@@ -64,6 +64,7 @@ func (c *Collector) Run(ctx context.Context, conn net.PacketConn, sink sensor.Si
 		}
 		n, from, err := conn.ReadFrom(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.Tick(now, emit)
 			continue
 		}
 		if err != nil {

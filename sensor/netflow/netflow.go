@@ -1,6 +1,6 @@
 // Package netflow receives flow records from routers, switches and probes:
-// NetFlow 5 and 9, IPFIX, and sFlow 5. Each record becomes a flow event, of one
-// direction as most exporters count, or of both where IPFIX says so (RFC 5103).
+// NetFlow 5 and 9, IPFIX, and sFlow 5. Each record becomes a flow event; two that
+// tell of the directions of one flow, as most exporters do, become one.
 package netflow
 
 import (
@@ -23,10 +23,18 @@ type Config struct {
 	MaxExporters int // addresses of exporters; of more nothing is taken
 	MaxTemplates int // templates of one exporter; more are refused
 	MaxFields    int // fields of a template
+	// Wait is how long a record waits for that of the other direction; 0: it
+	// does not. MaxWaiting is how many of an exporter may wait, at some 350
+	// bytes each; of more the oldest stay alone.
+	Wait       time.Duration
+	MaxWaiting int
 }
 
-// DefaultConfig is enough for a large site: some 8 MB at the bound.
-func DefaultConfig() Config { return Config{MaxExporters: 256, MaxTemplates: 64, MaxFields: 128} }
+// DefaultConfig is enough for a large site: some 8 MB at the bound of templates,
+// and 7 MB for each exporter at the bound of what waits.
+func DefaultConfig() Config {
+	return Config{MaxExporters: 256, MaxTemplates: 64, MaxFields: 128, Wait: 10 * time.Second, MaxWaiting: 20_000}
+}
 
 // Collector turns datagrams into events. It is for one goroutine.
 type Collector struct {
@@ -48,6 +56,7 @@ type exporter struct {
 	templates templates
 	sequences map[uint64]sequence // by version and domain
 	sampling  map[uint64]uint64   // likewise, of how many packets one is looked at
+	pairs     pairing
 	account   account
 	minute    time.Time
 	at        time.Time // of the datagram that is being read
@@ -55,7 +64,7 @@ type exporter struct {
 
 // account is what became of an exporter's records within a minute.
 type account struct {
-	seen, decoded                       uint64
+	seen, decoded, events               uint64
 	gap, noTemplate, malformed, refused uint64
 }
 
@@ -99,6 +108,7 @@ func (c *Collector) Datagram(from netip.Addr, at time.Time, b []byte, emit func(
 		x.minute = now
 	}
 	x.at = at
+	c.release(x, at.Add(-c.cfg.Wait), emit)
 	err := c.read(x, b, emit)
 	x.account.refused += x.templates.refused
 	x.account.seen += x.templates.refused
@@ -114,6 +124,9 @@ func (c *Collector) Datagram(from netip.Addr, at time.Time, b []byte, emit func(
 // Close reports the accounts of the minute that is not over.
 func (c *Collector) Close(emit func(*event.Event)) {
 	for _, x := range c.exporters {
+		for len(x.pairs.queue) > 0 {
+			c.release(x, x.pairs.queue[0].came, emit)
+		}
 		x.close(c, emit)
 	}
 }
@@ -121,7 +134,7 @@ func (c *Collector) Close(emit func(*event.Event)) {
 func (x *exporter) close(c *Collector, emit func(*event.Event)) {
 	a := x.account
 	x.account = account{}
-	if a == (account{}) {
+	if a.seen == 0 && a.events == 0 {
 		return
 	}
 	e := event.Event{Kind: event.KindLedger, Sensor: x.name, Time: x.minute.Add(time.Minute)}
@@ -132,7 +145,7 @@ func (x *exporter) close(c *Collector, emit func(*event.Event)) {
 		n    uint64
 	}{
 		{event.LedgerPrefix + "seen", a.seen}, {event.LedgerPrefix + "decoded", a.decoded}, {event.LedgerPrefix + "filtered", 0},
-		{event.LedgerPrefix + "events", a.decoded},
+		{event.LedgerPrefix + "events", a.events},
 		{dropped + "sequence_gap", a.gap}, {dropped + "no_template", a.noTemplate}, {dropped + "malformed_export", a.malformed},
 		{dropped + "refused_export", a.refused},
 	} {
@@ -314,7 +327,8 @@ type record struct {
 	boot, exported      time.Time
 	sampling            uint64
 	endReason, firewall uint64
-	multiplied          bool // the counters are of all packets already
+	multiplied          bool   // the counters are of all packets already
+	state               string // of both directions; "" of one
 }
 
 // Exporters' numbers of what a reverse counter is (RFC 5103).
@@ -438,11 +452,13 @@ func address(b []byte, other netip.Addr) netip.Addr {
 
 // TCP flags.
 const (
+	flagFIN = 0x01
 	flagSYN = 0x02
+	flagRST = 0x04
 	flagACK = 0x10
 )
 
-// emit makes the event of a record.
+// emit takes a record, and makes an event of it now or when it has its other half.
 func (c *Collector) emit(x *exporter, f *record, emit func(*event.Event)) {
 	x.account.seen++
 	if !f.src.IsValid() || !f.dst.IsValid() || f.packets+f.packets2 == 0 && f.bytes+f.bytes2 == 0 {
@@ -460,6 +476,16 @@ func (c *Collector) emit(x *exporter, f *record, emit func(*event.Event)) {
 		return
 	}
 	x.account.decoded++
+	if c.cfg.Wait > 0 && f.paired() {
+		c.pair(x, f, emit)
+		return
+	}
+	c.make(x, f, emit)
+}
+
+// make makes the event of a record.
+func (c *Collector) make(x *exporter, f *record, emit func(*event.Event)) {
+	x.account.events++
 	e := event.Event{Kind: event.KindFlow, Sensor: x.name, Time: f.end.UTC()}
 	times := uint64(1)
 	if f.sampling > 1 {
@@ -476,7 +502,13 @@ func (c *Collector) emit(x *exporter, f *record, emit func(*event.Event)) {
 		// RFC 5102 section 5.11.3.
 		EndReason: map[uint64]string{1: "idle", 2: "active", 3: "fin", 4: "eof", 5: "evicted"}[f.endReason],
 	}
-	if f.proto == event.ProtoTCP && f.flags&(flagSYN|flagACK) == flagSYN {
+	switch {
+	case f.proto != event.ProtoTCP && f.packets2 > 0:
+		e.Flow.State = "SF"
+	case f.proto != event.ProtoTCP:
+	case f.state != "":
+		e.Flow.State = f.state
+	case f.packets2 == 0 && f.flags&(flagSYN|flagACK) == flagSYN:
 		e.Flow.State = "S0" // the originator never had an answer to acknowledge
 	}
 	if f.firewall == 3 {

@@ -3,10 +3,12 @@ package netflow
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,6 +205,89 @@ func TestVersion5(t *testing.T) {
 	again, _, _ := collect(t, New(DefaultConfig()), version5(0, 1000))
 	if again[0].ID != flows[0].ID {
 		t.Error("the same record has another id")
+	}
+}
+
+// oneWay writes a NetFlow 5 datagram with one direction of a connection.
+func oneWay(reverse bool, flags byte, packets, first, last uint32) []byte {
+	b := version5(0, 40_000)
+	r := b[header5:]
+	if reverse {
+		r[3], r[7] = 2, 1
+		binary.BigEndian.PutUint16(r[32:], 80)
+		binary.BigEndian.PutUint16(r[34:], 40_000)
+	}
+	binary.BigEndian.PutUint32(r[16:], packets)
+	binary.BigEndian.PutUint32(r[24:], first)
+	binary.BigEndian.PutUint32(r[28:], last)
+	r[37] = flags
+	return b
+}
+
+// TestPairs: two directions that come near each other are one flow, from the one
+// who began; others stay alone.
+func TestPairs(t *testing.T) {
+	const all = flagSYN | flagACK | flagFIN
+	type arrival struct {
+		after time.Duration
+		b     []byte
+	}
+	for _, c := range []struct {
+		name     string
+		arrivals []arrival
+		want     []string // originator, packets of both, state
+	}{
+		{"answer first", []arrival{{0, oneWay(true, all, 4, 1001, 2001)}, {time.Second, oneWay(false, all, 5, 1000, 2000)}}, []string{"10.0.0.1 5 4 SF"}},
+		{"begun together", []arrival{{0, oneWay(true, flagRST|flagACK, 1, 1000, 1000)}, {0, oneWay(false, flagSYN, 1, 1000, 1000)}}, []string{"10.0.0.1 1 1 REJ"}},
+		{"too late", []arrival{{0, oneWay(false, flagSYN, 5, 1000, 2000)}, {11 * time.Second, oneWay(true, all, 4, 1000, 2000)}}, []string{"10.0.0.1 5 0 S0", "10.0.0.2 4 0 OTH"}},
+		{"of another time", []arrival{{0, oneWay(false, all, 5, 1000, 2000)}, {0, oneWay(true, all, 4, 9000, 9500)}}, []string{"10.0.0.1 5 0 OTH", "10.0.0.2 4 0 OTH"}},
+		{"a direction twice", []arrival{{0, oneWay(false, flagSYN|flagACK, 5, 1000, 2000)}, {0, oneWay(false, flagACK|flagFIN, 6, 2000, 3000)}, {0, oneWay(true, flagACK|flagFIN, 4, 1000, 3000)}},
+			[]string{"10.0.0.1 5 0 OTH", "10.0.0.1 6 4 OTH"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := New(DefaultConfig())
+			var got []string
+			ledger := event.Ledger{}
+			emit := func(e *event.Event) {
+				if e.Kind == event.KindLedger {
+					ledger.Add(e)
+					return
+				}
+				f := &e.Flow
+				got = append(got, fmt.Sprint(f.Src.IP, " ", f.Src.Packets, " ", f.Dst.Packets, " ", f.State))
+			}
+			at := now
+			for _, a := range c.arrivals {
+				at = at.Add(a.after)
+				if err := k.Datagram(exporterAddr, at, a.b, emit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			k.Close(emit)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("flows %q, want %q", got, c.want)
+			}
+			if ledger["decoded"] != uint64(len(c.arrivals)) || ledger["events"] != uint64(len(c.want)) || ledger.Off() != 0 {
+				t.Errorf("ledger %v", ledger)
+			}
+		})
+	}
+	cfg := DefaultConfig()
+	cfg.MaxWaiting = 3
+	k := New(cfg)
+	n := 0
+	emit := func(e *event.Event) {
+		if e.Kind == event.KindFlow {
+			n++
+		}
+	}
+	k.Datagram(exporterAddr, now, version5(0, 1, 2, 3, 4, 5), emit)
+	if n == 0 || len(k.exporters[exporterAddr].pairs.open) > 3 {
+		t.Errorf("%d flows told of, %d wait", n, len(k.exporters[exporterAddr].pairs.open))
+	}
+	k.Tick(now.Add(cfg.Wait), emit)
+	if n != 5 || k.exporters[exporterAddr].pairs.queue != nil {
+		t.Errorf("%d flows after the wait", n)
 	}
 }
 
