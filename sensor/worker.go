@@ -269,15 +269,14 @@ func (w *worker) handleAll(raws []capture.Packet, looks []look) bool {
 // and only tells the time.
 func (w *worker) read() (n int, err error) {
 	if w.batch != nil {
-		return w.batch.NextBatch(w.raws[:])
+		n, err = w.batch.NextBatch(w.raws[:])
+	} else {
+		n, err = 1, w.single.Next(&w.raws[0])
 	}
-	w.idle = false
-	if err := w.single.Next(&w.raws[0]); errors.Is(err, capture.ErrIdle) {
-		w.idle = true
-	} else if err != nil {
-		return 0, err
+	if w.idle = errors.Is(err, capture.ErrIdle); w.idle {
+		return 1, nil
 	}
-	return 1, nil
+	return n, err
 }
 
 // ahead does for some packets what can be done before their turn comes: it

@@ -106,7 +106,8 @@ type BatchSource interface {
 	// NextBatch fills the first n of ps, of which there is at least one, with
 	// the packets that come next. All are valid until the next call of it or of
 	// Next. It returns fewer than there is room for rather than wait, or move
-	// memory; no packet, and an error, where Next would return the error.
+	// memory; no packet, and an error, where Next would return the error. With
+	// ErrIdle, the first of ps tells the time.
 	//
 	// What Counters then says is what it would say after the first of them: a
 	// batch ends before a packet that comes after a loss became known.

@@ -414,15 +414,34 @@ func (s *Source) Next(p *capture.Packet) error {
 			return err
 		}
 	}
-	s.received++
+	s.quiet = time.Time{}
 	if p.Length > s.longest {
 		s.oversize++
 	}
-	s.quiet = time.Time{}
+	s.complete(p)
+	return nil
+}
+
+// complete fills in what the ring does not know of a packet.
+func (s *Source) complete(p *capture.Packet) {
+	s.received++
 	p.Link = s.link
 	p.Iface = 0
 	p.Offset = -1
-	return nil
+}
+
+// NextBatch implements capture.BatchSource. A batch ends where the ring's block
+// does, as its packets are the kernel's again after that, and before a packet
+// that Counters tells of.
+func (s *Source) NextBatch(ps []capture.Packet) (n int, err error) {
+	if err := s.Next(&ps[0]); err != nil {
+		return 0, err
+	}
+	for n = 1; n < len(ps) && s.ring.left > 0 && s.ring.length() <= s.longest; n++ {
+		s.ring.next(&ps[n])
+		s.complete(&ps[n])
+	}
+	return n, nil
 }
 
 // wait waits until the ring may have packets. It returns capture.ErrIdle if it

@@ -79,14 +79,17 @@ func udp6(src, dst byte, dport uint16) []byte {
 func drain(t *testing.T, s *Source) [][]byte {
 	t.Helper()
 	var all [][]byte
-	var p capture.Packet
+	var ps [7]capture.Packet
 	for {
-		switch err := s.Next(&p); err {
-		case nil:
+		n, err := s.NextBatch(ps[:])
+		for _, p := range ps[:n] {
 			if p.Length < len(p.Data) || p.Link != 1 || p.Iface != 0 || p.Offset != -1 || time.Since(p.Time).Abs() > time.Minute {
 				t.Errorf("got %+v", p)
 			}
 			all = append(all, bytes.Clone(p.Data))
+		}
+		switch p := ps[0]; err {
+		case nil:
 		case capture.ErrIdle:
 			if len(p.Data) != 0 || time.Since(p.Time).Abs() > time.Minute || p.Time.Location() != time.UTC {
 				t.Errorf("on a quiet interface: %+v", p)

@@ -78,6 +78,15 @@ func (r *ring) next(p *capture.Packet) bool {
 	return true
 }
 
+// length is that of the next packet of the block at hand, which has one.
+func (r *ring) length() int {
+	h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&r.memory[r.packet]))
+	if h.Status&unix.TP_STATUS_VLAN_VALID != 0 && h.Snaplen >= 12 {
+		return int(h.Len) + tagLength
+	}
+	return int(h.Len)
+}
+
 // release gives the block at hand back to the kernel.
 func (r *ring) release() {
 	atomic.StoreUint32(&r.header().Block_status, unix.TP_STATUS_KERNEL)

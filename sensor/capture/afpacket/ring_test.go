@@ -4,6 +4,7 @@ package afpacket
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -109,6 +110,36 @@ func TestRingAllocates(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+// A batch ends with its block, and before a packet that the counters tell of.
+func TestBatches(t *testing.T) {
+	packets := make([][]byte, 5)
+	for i := range packets {
+		packets[i] = bytes.Repeat([]byte{byte(i)}, 60)
+	}
+	packets[3] = append(packets[3], "more"...)
+	s := &Source{ctx: t.Context(), longest: 60 + 7 + tagLength, ring: *filledRing(2, 4096, packets, 5)}
+	var ps [4]capture.Packet
+	var got []int
+	for range 2 * 2 {
+		n, err := s.NextBatch(ps[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, n)
+		for i, p := range ps[:n] {
+			if want := byte(s.received) - byte(n-i); p.Data[20] != want%5 || p.Offset != -1 {
+				t.Errorf("packet %d of %d is % x, at %d", i, n, p.Data[20], p.Offset)
+			}
+		}
+		if want := uint64(len(got) / 2); s.oversize != want {
+			t.Errorf("after batch %d, %d packets were too long, want %d", len(got), s.oversize, want)
+		}
+	}
+	if !slices.Equal(got, []int{3, 2, 3, 2}) || s.received != 10 {
+		t.Errorf("batches of %d, %d in all", got, s.received)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture"
 )
 
-// Source reads several sources. It is a capture.Source.
+// Source reads several sources. It is a capture.BatchSource.
 //
 // Packets of one source keep their order, even where their times go back. Of
 // packets with the same time, those of the source that was named first come
@@ -22,17 +22,23 @@ type Source struct {
 	open       []*input // those that have a packet
 	all        []*input
 	interfaces []capture.Interface
-	last       *input // whose packet was handed out last
+	last       *input // whose packet was handed out last, and was the last that it had
 	started    bool
 	err        error
+	one        [1]capture.Packet // for Next
 }
 
 type input struct {
-	source capture.Source
-	packet capture.Packet
-	order  time.Time // of packet, but never before the packets ahead of it
-	ifaces []int     // index in Source.interfaces of each of the source's own
+	source  capture.Source
+	batch   capture.BatchSource // source, if it is one
+	packets [batchSize]capture.Packet
+	left    []capture.Packet // of packets; the first one comes next
+	order   time.Time        // of that, but never before the packets ahead of it
+	ifaces  []int            // index in Source.interfaces of each of the source's own
 }
+
+// batchSize is how many packets are asked of a source at a time.
+const batchSize = 32
 
 // Open opens n sources and reads them as one; a single source stays as it is.
 // If one cannot be opened, those before it are closed.
@@ -58,44 +64,69 @@ func Open(n int, open func(i int) (capture.Source, error)) (capture.Source, erro
 func New(sources ...capture.Source) *Source {
 	s := &Source{}
 	for _, src := range sources {
-		s.all = append(s.all, &input{source: src})
+		in := &input{source: src}
+		in.batch, _ = src.(capture.BatchSource)
+		s.all = append(s.all, in)
 	}
 	return s
 }
 
 // Next implements capture.Source.
 func (s *Source) Next(p *capture.Packet) error {
+	if _, err := s.NextBatch(s.one[:]); err != nil {
+		return err
+	}
+	*p = s.one[0]
+	return nil
+}
+
+// NextBatch implements capture.BatchSource. A batch ends where one of the sources
+// has to be asked for more.
+func (s *Source) NextBatch(ps []capture.Packet) (n int, err error) {
 	if !s.started {
 		s.started = true
 		s.open = append(s.open, s.all...)
 		for _, in := range s.all {
-			s.advance(in)
+			s.refill(in)
 		}
 	} else if s.last != nil {
-		s.advance(s.last)
+		s.refill(s.last)
 	}
 	s.last = nil
 	if len(s.open) == 0 {
 		if s.err == nil {
-			return io.EOF
+			return 0, io.EOF
 		}
-		return s.err
+		return 0, s.err
 	}
-	// Taps are few: looking at each is quicker than to keep a heap.
-	next := s.open[0]
-	for _, in := range s.open[1:] {
-		if in.order.Before(next.order) {
-			next = in
+	for n < len(ps) && s.last == nil {
+		// Taps are few: looking at each is quicker than to keep a heap.
+		next := s.open[0]
+		for _, in := range s.open[1:] {
+			if in.order.Before(next.order) {
+				next = in
+			}
+		}
+		ps[n] = next.left[0]
+		n++
+		if next.left = next.left[1:]; len(next.left) > 0 {
+			s.show(next)
+		} else {
+			s.last = next
 		}
 	}
-	s.last = next
-	*p = next.packet
-	return nil
+	return n, nil
 }
 
-// advance reads the next packet of a source, or takes the source out.
-func (s *Source) advance(in *input) {
-	if err := in.source.Next(&in.packet); err != nil {
+// refill reads the next packets of a source, or takes the source out.
+func (s *Source) refill(in *input) {
+	n, err := 1, error(nil)
+	if in.batch != nil {
+		n, err = in.batch.NextBatch(in.packets[:])
+	} else {
+		err = in.source.Next(&in.packets[0])
+	}
+	if err != nil {
 		if err != io.EOF {
 			s.err = errors.Join(s.err, err)
 		}
@@ -107,16 +138,23 @@ func (s *Source) advance(in *input) {
 		}
 		return
 	}
-	if in.packet.Time.After(in.order) {
-		in.order = in.packet.Time
+	in.left = in.packets[:n]
+	s.show(in)
+}
+
+// show makes the next packet of a source ready to be handed out.
+func (s *Source) show(in *input) {
+	p := &in.left[0]
+	if p.Time.After(in.order) {
+		in.order = p.Time
 	}
-	if in.packet.Iface >= len(in.ifaces) {
+	if p.Iface >= len(in.ifaces) {
 		for _, iface := range in.source.Interfaces()[len(in.ifaces):] {
 			in.ifaces = append(in.ifaces, len(s.interfaces))
 			s.interfaces = append(s.interfaces, iface)
 		}
 	}
-	in.packet.Iface = in.ifaces[in.packet.Iface]
+	p.Iface = in.ifaces[p.Iface]
 }
 
 // Interfaces implements capture.Source.

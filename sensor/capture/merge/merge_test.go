@@ -55,6 +55,23 @@ func (l *list) Next(p *capture.Packet) error {
 	return nil
 }
 
+// batches is a list whose packets come in batches.
+type batches struct{ *list }
+
+func (l batches) NextBatch(ps []capture.Packet) (n int, err error) {
+	for n < min(3, len(ps)) {
+		if err = l.Next(&ps[n]); err != nil {
+			break
+		}
+		ps[n].Data = slices.Clone(ps[n].Data)
+		n++
+	}
+	if n > 0 {
+		err = nil // for the next call
+	}
+	return n, err
+}
+
 func (l *list) Interfaces() []capture.Interface { return l.ifaces }
 
 func (l *list) Counters() capture.Counters {
@@ -68,21 +85,28 @@ func (l *list) Close() error {
 
 func TestMerge(t *testing.T) {
 	broken := errors.New("b: cut off")
-	f := func(want string, wantErr error, sources ...*list) {
+	one := func(want string, wantErr error, in, out int, sources ...*list) {
 		t.Helper()
 		var all []capture.Source
 		packets := 0
-		for _, l := range sources {
-			all = append(all, l)
+		for i, l := range sources {
+			l.at, l.closed, l.ifaces = 0, false, nil
+			if (i+in)%2 == 0 {
+				all = append(all, l)
+			} else {
+				all = append(all, batches{l})
+			}
 			packets += len(l.packets)
 		}
 		s := merge.New(all...)
 		var got []string
-		var p capture.Packet
-		var err error
-		for err = s.Next(&p); err == nil; err = s.Next(&p) {
-			tap := s.Interfaces()[p.Iface]
-			got = append(got, fmt.Sprintf("%d%s:%s.%s", p.Time.Unix(), p.Data, tap.Sensor, tap.Name))
+		var ps [5]capture.Packet
+		n, err := s.NextBatch(ps[:out])
+		for ; err == nil; n, err = s.NextBatch(ps[:out]) {
+			for _, p := range ps[:n] {
+				tap := s.Interfaces()[p.Iface]
+				got = append(got, fmt.Sprintf("%d%s:%s.%s", p.Time.Unix(), p.Data, tap.Sensor, tap.Name))
+			}
 		}
 		if strings.Join(got, " ") != want || !errors.Is(err, wantErr) {
 			t.Errorf("got  %s, %v\nwant %s, %v", strings.Join(got, " "), err, want, wantErr)
@@ -95,6 +119,14 @@ func TestMerge(t *testing.T) {
 		}
 		if slices.ContainsFunc(sources, func(l *list) bool { return !l.closed }) {
 			t.Error("a source is not closed")
+		}
+	}
+	f := func(want string, wantErr error, sources ...*list) {
+		t.Helper()
+		for in := range 2 {
+			for out := 1; out <= 5; out++ {
+				one(want, wantErr, in, out, sources...)
+			}
 		}
 	}
 	f("", io.EOF)
