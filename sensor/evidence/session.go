@@ -19,10 +19,12 @@ import (
 	"github.com/tocsin/tocsin/sensor/packet"
 )
 
-// Session is a flow whose packets are wanted.
+// Session is a flow whose packets are wanted, or more than a flow: without a
+// transport it is all that two addresses exchange, and without a destination,
+// too, all of one address.
 type Session struct {
 	Sensor    string         `json:"sensor"`    // that saw it; "" for any
-	Transport uint8          `json:"transport"` // IP protocol
+	Transport uint8          `json:"transport"` // IP protocol; 0 for any, and then the ports are 0
 	Src       netip.AddrPort `json:"source"`    // ports of ICMP as flows have them: type and code
 	Dst       netip.AddrPort `json:"destination"`
 	From      time.Time      `json:"from"` // first packet
@@ -61,15 +63,31 @@ type Wanted struct {
 	sessions []Session
 	by       map[pair][]int32 // by start
 	portless map[pair][]int32 // likewise; of fragments the ports are not known
+	wide     bool             // some are more than flows
+	peers    map[[2]netip.Addr]*span
 	from, to time.Time
 	dec      packet.Decoder
 	packet   packet.Packet
 }
 
+// span is a stretch of time.
+type span struct{ from, to time.Time }
+
+func (s *span) join(from, to time.Time) {
+	if from.Before(s.from) {
+		s.from = from
+	}
+	if to.After(s.to) {
+		s.to = to
+	}
+}
+
+func (s *span) overlaps(from, to time.Time) bool { return !from.After(s.to) && !to.Before(s.from) }
+
 // Want prepares to look for sessions. Of one that is there twice, the packets
 // go to the first.
 func Want(sessions []Session) *Wanted {
-	w := &Wanted{sessions: sessions, by: map[pair][]int32{}, portless: map[pair][]int32{}}
+	w := &Wanted{sessions: sessions, by: map[pair][]int32{}, portless: map[pair][]int32{}, peers: map[[2]netip.Addr]*span{}}
 	for i := range sessions {
 		s := &sessions[i]
 		if i == 0 || s.From.Before(w.from) {
@@ -78,7 +96,17 @@ func Want(sessions []Session) *Wanted {
 		if to := s.To.Add(linger); i == 0 || to.After(w.to) {
 			w.to = to
 		}
+		ends := [2]netip.Addr{s.Src.Addr(), s.Dst.Addr()}
+		if p := w.peers[ends]; p != nil {
+			p.join(s.From, s.To.Add(linger))
+		} else {
+			w.peers[ends] = &span{s.From, s.To.Add(linger)}
+		}
 		k := pairOf(s.Transport, s.Src, s.Dst)
+		if s.Transport == 0 {
+			w.wide = true
+			k = pairOf(0, portless(s.Src), portless(s.Dst))
+		}
 		w.by[k] = append(w.by[k], int32(i))
 		k = withoutPorts(k)
 		w.portless[k] = append(w.portless[k], int32(i))
@@ -91,12 +119,25 @@ func Want(sessions []Session) *Wanted {
 	return w
 }
 
-func withoutPorts(k pair) pair {
-	return pairOf(k.transport, netip.AddrPortFrom(k.a.Addr(), 0), netip.AddrPortFrom(k.b.Addr(), 0))
-}
+func portless(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
+
+func withoutPorts(k pair) pair { return pairOf(k.transport, portless(k.a), portless(k.b)) }
 
 // Span is the time in which packets that are wanted may have come.
 func (w *Wanted) Span() (from, to time.Time) { return w.from, w.to }
+
+// mayBeIn reports whether a chunk may have packets that are wanted.
+func (w *Wanted) mayBeIn(f *frame) bool {
+	if f.kind != kindChunk || f.first.After(w.to) || f.last.Before(w.from) || len(f.bloom) == 0 {
+		return false
+	}
+	for ends, s := range w.peers {
+		if s.overlaps(f.first, f.last) && mayHave(f.bloom, ends[0]) && (!ends[1].IsValid() || mayHave(f.bloom, ends[1])) {
+			return true
+		}
+	}
+	return false
+}
 
 // Find returns the number of the session that a packet of a sensor is of, and
 // -1 for none.
@@ -108,18 +149,31 @@ func (w *Wanted) Find(sensor string, raw *capture.Packet) int {
 	if o := w.dec.Decode(p, raw); o != packet.OK && o != packet.Held || p.IPVersion == 0 {
 		return -1
 	}
-	k := pairOf(p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort))
-	found := -1
-	if p.Fragment {
-		found = w.at(w.portless[withoutPorts(k)], sensor, raw.Time)
-	} else {
-		found = w.at(w.by[k], sensor, raw.Time)
-	}
+	found := w.match(sensor, p, raw.Time)
 	for i := 0; found < 0 && i < len(p.Outer); i++ { // what carries a tunnel is a flow, too
 		l := &p.Outer[i]
 		c := l.Carrier(p)
-		k := pairOf(c.Proto, netip.AddrPortFrom(c.Src, c.SrcPort), netip.AddrPortFrom(c.Dst, c.DstPort))
-		found = w.at(w.by[k], sensor, raw.Time)
+		found = w.match(sensor, &c, raw.Time)
+	}
+	return found
+}
+
+func (w *Wanted) match(sensor string, p *packet.Packet, t time.Time) int {
+	k := pairOf(p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort))
+	found := -1
+	if p.Fragment {
+		found = w.at(w.portless[withoutPorts(k)], sensor, t)
+	} else {
+		found = w.at(w.by[k], sensor, t)
+	}
+	if found < 0 && w.wide {
+		k.transport = 0
+		found = w.at(w.by[withoutPorts(k)], sensor, t)
+		for _, a := range [2]netip.Addr{p.Src, p.Dst} {
+			if found < 0 {
+				found = w.at(w.by[pairOf(0, netip.AddrPortFrom(a, 0), netip.AddrPort{})], sensor, t)
+			}
+		}
 	}
 	return found
 }
