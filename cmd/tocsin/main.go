@@ -96,6 +96,13 @@ func isCobraUsage(err error) bool {
 	return false
 }
 
+// complainOf prints an error, if there is one.
+func complainOf(w io.Writer, err error) {
+	if err != nil {
+		complain(w, err)
+	}
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tocsin",
@@ -119,7 +126,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.PersistentFlags().String("config", "", "YAML `file` with settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(),
+		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(), newEvidence(),
 		newTriage(), newIncident(), newSuppress(), newSearches(), newUser(), newToken(), newAudit(), newAPI(),
 		newRules(), newIntel(), newPolicy(), newAssets(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)

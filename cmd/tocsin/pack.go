@@ -19,6 +19,8 @@ import (
 	"github.com/tocsin/tocsin/correlator/sigma"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/rules"
+	"github.com/tocsin/tocsin/sensor/capture"
+	"github.com/tocsin/tocsin/sensor/capture/merge"
 	"github.com/tocsin/tocsin/sensor/capture/pcapng"
 	"github.com/tocsin/tocsin/sensor/evidence"
 	"github.com/tocsin/tocsin/store"
@@ -41,6 +43,8 @@ type packing struct {
 	cmd          *cobra.Command
 	where        storing
 	captures     *[]string
+	vaults       *[]string
+	asking       vaultFlags
 	rules        ruleset
 	marking, key *string
 	by           *string
@@ -50,6 +54,8 @@ func packingFlags(cmd *cobra.Command, where storing) packing {
 	return packing{
 		cmd: cmd, where: where,
 		captures: cmd.Flags().StringArrayP("read", "r", nil, "capture `FILE` to take packets from, for pcap and package; its name is the sensor's, as when it was replayed; may be repeated"),
+		vaults:   cmd.Flags().StringArray("evidence", nil, "where packets are kept: the `FROM` of tocsin evidence, a folder or the address of a sensor; may be repeated"),
+		asking:   askingFlags(cmd),
 		rules:    rulesetFlags(cmd),
 		marking:  cmd.Flags().String("tlp", "AMBER", "`LABEL` of a package: CLEAR, GREEN, AMBER, AMBER+STRICT, RED"),
 		by:       cmd.Flags().String("by", "", "`WHO` makes the package, as it is to say"),
@@ -60,12 +66,12 @@ func packingFlags(cmd *cobra.Command, where storing) packing {
 // prepare makes a case of a trace. What is wrong with captures or key is said
 // before anything is written.
 func (p packing) prepare(t *trace.Trace, s store.Store, format string) (*pack.Case, error) {
-	c := &pack.Case{Trace: t, Store: s, By: *p.by, Version: buildVersion(), Without: "no captures were given (-r)"}
+	c := &pack.Case{Trace: t, Store: s, By: *p.by, Version: buildVersion(), Without: "neither captures (-r) nor rings (--evidence) were given"}
 	var err error
 	if c.Marking, err = tlp.Parse(*p.marking); err != nil {
 		return nil, usageError{err}
 	}
-	if len(*p.captures) > 0 {
+	if len(*p.captures)+len(*p.vaults) > 0 {
 		for _, path := range *p.captures {
 			if info, err := os.Stat(path); err != nil {
 				return nil, err
@@ -75,7 +81,7 @@ func (p packing) prepare(t *trace.Trace, s store.Store, format string) (*pack.Ca
 		}
 		c.Without, c.Packets = "", p.packets
 	} else if format == formatPackets {
-		return nil, usagef("--format pcap: give the captures to take packets from with -r")
+		return nil, usagef("--format pcap: give the captures to take packets from with -r, or where they are kept with --evidence")
 	}
 	if format == formatPackage {
 		if c.Key, err = p.signer(); err != nil {
@@ -106,17 +112,46 @@ func (p packing) packets(ctx context.Context, w io.Writer, sessions []pack.Sessi
 		wanted[i] = evidence.SessionOf(&sessions[i].Event)
 		wanted[i].Comment = sessions[i].Comment
 	}
-	src, err := openCaptures(openInputs(ctx, *p.captures, p.cmd.InOrStdin()))
-	if err != nil {
-		return nil, nil, err
+	var sources []capture.Source
+	defer func() {
+		for _, src := range sources {
+			err = errors.Join(err, src.Close())
+		}
+	}()
+	for _, place := range *p.vaults {
+		if len(wanted) == 0 {
+			break
+		}
+		v, err := p.asking.open(place)
+		if err != nil {
+			return nil, nil, err
+		}
+		told, still := transfer(p.cmd.ErrOrStderr())
+		src, report, err := v.fetched(ctx, wanted, told)
+		still()
+		if err != nil { // the package is made of what there is, and says what is not
+			complain(p.cmd.ErrOrStderr(), err)
+			broken = append(broken, err.Error())
+			continue
+		}
+		tellReport(p.cmd.ErrOrStderr(), report)
+		broken = append(broken, report.Broken...)
+		sources = append(sources, src)
 	}
-	defer src.Close()
+	if len(*p.captures) > 0 {
+		src, err := openCaptures(openInputs(ctx, *p.captures, p.cmd.InOrStdin()))
+		if err != nil {
+			return nil, nil, err
+		}
+		sources = append(sources, src)
+	}
+	src := merge.New(sources...)
 	out := pcapng.NewWriter(w, "Tocsin "+buildVersion(), "packets of the sessions of an attack trace")
 	taken := evidence.Taken{Counts: make([]uint64, len(sessions))}
 	if err := evidence.Want(wanted).Take(ctx, src, out, &taken); err != nil {
 		return nil, nil, err
 	}
-	return taken.Counts, taken.Broken, out.Close()
+	return taken.Counts, append(broken, taken.Broken...), out.Close()
 }
 
 // ruleTexts finds the text of a rule by its identifier.

@@ -19,6 +19,7 @@ import (
 	"github.com/tocsin/tocsin/bus/mem"
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
+	"github.com/tocsin/tocsin/incident/desk"
 	"github.com/tocsin/tocsin/metrics"
 	"github.com/tocsin/tocsin/sensor"
 	"github.com/tocsin/tocsin/sensor/capture/follow"
@@ -54,6 +55,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 	where := storeFlags(cmd)
 	in, what := sensingFlags(cmd), detectingFlags(cmd)
 	in.view = liveFlag(cmd)
+	records := recordingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, quit := context.WithCancel(cmd.Context())
 		defer quit()
@@ -126,9 +128,17 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return err
 			}
 		}
+		if err := records.own(id); err != nil {
+			return err
+		}
 		if err := id.become(); err != nil {
 			return err
 		}
+		if r.recorder, err = records.open(len(*ifaces) == 0); err != nil {
+			return id.explain(err)
+		}
+		defer func() { complainOf(cmd.ErrOrStderr(), errors.Join(closeTaps(r.taps), r.recorder.close())) }()
+		r.recorder.tee(r.taps)
 		if len(*ifaces) > 0 {
 			// SQLite is to put what it sorts where it may write.
 			if err := os.Setenv("SQLITE_TMPDIR", *where.data); err != nil {
@@ -145,6 +155,9 @@ and new ones as they come, until interrupted, or with --once those that are ther
 			}
 			if r.listener != nil {
 				may.write = append(may.write, shown.dir(where))
+			}
+			if r.recorder != nil {
+				may.write = append(may.write, *records.dir)
 			}
 			r.reputation.reach(&may)
 			what.rules.reach(&may)
@@ -188,6 +201,7 @@ type runner struct {
 	correlator *correlator.Correlator
 	reputation *reputation
 	store      store.Store
+	recorder   *recorder // nil: packets are not kept
 
 	events atomic.Uint64 // stored
 }
@@ -302,6 +316,17 @@ func (r *runner) run(ctx context.Context) error {
 			return r.reputation.keepFresh(page, r.cmd.ErrOrStderr(), r.store, r.keep, func(ctx context.Context, alerts []event.Alert) error {
 				return r.put(ctx, nil, alerts)
 			})
+		})
+	}
+
+	if r.recorder != nil {
+		shown.Go(func() error { return r.recorder.serve(page, r.cmd.OutOrStdout()) })
+		shown.Go(func() error {
+			var d *desk.Desk
+			if r.office != nil {
+				d = r.office.desk
+			}
+			return r.recorder.review(page, r.store, d, r.cmd.ErrOrStderr())
 		})
 	}
 
@@ -423,6 +448,7 @@ func (r *runner) keep(ctx context.Context, batch []event.Event) error {
 		r.correlator.Again(alerts) // the batch comes again, and its alerts must too
 		return err
 	}
+	r.recorder.pin(alerts, r.cmd.ErrOrStderr())
 	return nil
 }
 

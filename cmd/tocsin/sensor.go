@@ -51,6 +51,7 @@ their events, and the command ends when it has them all.`,
 	measure := metricsFlag(cmd)
 	in := sensingFlags(cmd)
 	in.view = liveFlag(cmd)
+	records := recordingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, quit := context.WithCancel(cmd.Context())
 		defer quit()
@@ -112,15 +113,27 @@ their events, and the command ends when it has them all.`,
 		if err := id.own(cfg.Dir); err != nil {
 			return err
 		}
+		if err := records.own(id); err != nil {
+			return err
+		}
 		if err := id.become(); err != nil {
 			return err
 		}
+		if r.recorder, err = records.open(len(*ifaces) == 0); err != nil {
+			return id.explain(err)
+		}
+		defer func() { complainOf(cmd.ErrOrStderr(), errors.Join(closeTaps(r.taps), r.recorder.close())) }()
+		r.recorder.tee(r.taps)
 		s, err := spool.Open(cfg)
 		if err != nil {
 			return id.explain(err)
 		}
 		if len(*ifaces) > 0 {
-			if err := confine(cmd.ErrOrStderr(), reach{read: *captures, write: []string{cfg.Dir}, connects: true}); err != nil {
+			may := reach{read: *captures, write: []string{cfg.Dir}, connects: true}
+			if r.recorder != nil {
+				may.write = append(may.write, *records.dir)
+			}
+			if err := confine(cmd.ErrOrStderr(), may); err != nil {
 				return errors.Join(err, s.Close())
 			}
 		}
@@ -285,6 +298,9 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	handing, handed := context.WithCancel(ctx)
+	var vault errgroup.Group
+	vault.Go(func() error { return p.recorder.serve(handing, p.cmd.OutOrStdout()) })
 	onDuty(ctx, capturing(live))
 	watching, watched := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan struct{})
@@ -294,6 +310,8 @@ func (p *publisher) run(ctx context.Context) error {
 	err = draining.Wait()
 	watched()
 	<-told
+	handed()
+	err = errors.Join(err, vault.Wait())
 	still()
 	s := p.spool.Stats()
 	if len(p.captures) > 0 || s.Discarded() > 0 || p.spool.Pending() > 0 {

@@ -29,7 +29,7 @@ package is one archive that others can open and check without us: reports in
 English and Chinese, graph, timeline, flows, alerts, rules, packets, STIX 2.1,
 ATT&CK and GB/T 36643, with hashes, a signature and a custody log; tocsin verify
 checks it. pcap is the packets alone, as pcapng. Packets are taken from captures
-given with -r.`,
+given with -r, and from where sensors keep them (--evidence).`,
 		Example: `  tocsin trace 10.3.0.10
   tocsin trace 019e0b7c5a2a4b6f8d1e2f3a4b5c6d7e --format pdf -o trace.pdf
   tocsin trace 10.3.0.10 --format package -r border.pcap.zst -r dmz.pcap.zst -o case.zip`,
