@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,27 +13,38 @@ import (
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
-	"github.com/tocsin/tocsin/store/query"
 )
 
 type builder struct {
 	s        Searcher
 	from, to time.Time
+	pivot    time.Time // of the act; what is nearest to it is read
 	hosts    map[netip.Addr]*host
-	losses   []loss // by time
+	met      map[netip.Addr]Node // zones and names of all that was read of
+	asked    map[netip.Addr]bool // whose alerts were read
+	alerts   map[event.ID]*event.Alert
+	byAddr   map[netip.Addr][]*event.Alert
+	joined   map[event.ID]twin
+	pulsing  map[string]bool             // sensors whose flow events tell pauses
+	named    map[netip.Addr][]netip.Addr // whom requests that a host passed on name
+	losses   []loss                      // by time
+	records  Records
 	rejected []Hop
+	gaps     []Message
+	exact    bool // going forward, the very conversation counts, not others of its pair
+	// unaccounted: some minutes have no account of the sensors.
+	unaccounted bool
 }
 
-// loss is one minute of one sensor's account.
-type loss struct {
-	at            time.Time
-	seen, dropped uint64
-}
+func (b *builder) gap(key string, blanks ...any) { b.gaps = append(b.gaps, say(key, blanks...)) }
 
 // Build makes the trace of a seed. It reads the store only through s; a seed
 // that the store does not know is an error that wraps store.ErrNotFound.
 func Build(ctx context.Context, s Searcher, seed Seed) (*Trace, error) {
-	b := &builder{s: s, hosts: map[netip.Addr]*host{}}
+	b := &builder{
+		s: s, hosts: map[netip.Addr]*host{}, met: map[netip.Addr]Node{}, asked: map[netip.Addr]bool{},
+		alerts: map[event.ID]*event.Alert{}, byAddr: map[netip.Addr][]*event.Alert{}, joined: map[event.ID]twin{}, pulsing: map[string]bool{}, named: map[netip.Addr][]netip.Addr{},
+	}
 	first, last, err := s.Span(ctx)
 	if err != nil {
 		return nil, err
@@ -44,12 +56,17 @@ func Build(ctx context.Context, s Searcher, seed Seed) (*Trace, error) {
 	if b.to.IsZero() {
 		b.to = last.Add(time.Millisecond)
 	}
-	if err := b.loadLosses(ctx); err != nil {
-		return nil, err
-	}
+	b.pivot = b.to
 	t := &Trace{}
 	actor, anchor, err := b.anchor(ctx, seed)
 	if err != nil {
+		return nil, err
+	}
+	begun, ended, act := b.from, b.to, time.Time{}
+	if anchor != nil {
+		begun, ended, act = anchor.First, anchor.Last, anchor.Last
+	}
+	if err := b.account(ctx, first, last, begun, ended, act); err != nil {
 		return nil, err
 	}
 	if seed.Alert.IsZero() {
@@ -63,13 +80,18 @@ func Build(ctx context.Context, s Searcher, seed Seed) (*Trace, error) {
 	if err := b.beside(ctx, t, anchor); err != nil {
 		return nil, err
 	}
-	b.finish(t, anchor, first)
+	b.conclude(t, anchor)
+	if err := b.sources(ctx, t, anchor); err != nil {
+		return nil, err
+	}
+	b.finish(t, first)
 	t.fill()
 	return t, nil
 }
 
 // anchor finds whose act the trace explains, and the alert that tells of it.
 func (b *builder) anchor(ctx context.Context, seed Seed) (netip.Addr, *event.Alert, error) {
+	worst := 0
 	if !seed.Alert.IsZero() {
 		e, err := b.s.Get(ctx, seed.Alert)
 		if err != nil {
@@ -82,7 +104,16 @@ func (b *builder) anchor(ctx context.Context, seed Seed) (netip.Addr, *event.Ale
 		if len(a.Sources) == 0 {
 			return netip.Addr{}, nil, fmt.Errorf("trace: alert %s names no source to begin from; trace an address instead", a.ID)
 		}
+		b.pivot = earlier(a.Last, b.to)
 		return a.Sources[0], &a, nil
+	}
+	if err := b.loadAlerts(ctx, seed.Address); err != nil {
+		return netip.Addr{}, nil, err
+	}
+	for _, a := range b.byAddr[seed.Address] { // the gravest says when to look
+		if b.pivot.Equal(b.to) || a.Severity > worst {
+			worst, b.pivot = a.Severity, earlier(a.Last, b.to)
+		}
 	}
 	h, err := b.load(ctx, seed.Address)
 	if err != nil {
@@ -92,25 +123,57 @@ func (b *builder) anchor(ctx context.Context, seed Seed) (netip.Addr, *event.Ale
 		return netip.Addr{}, nil, fmt.Errorf("trace: nothing is stored about %s between %s and %s: %w",
 			seed.Address, b.from.Format(time.RFC3339), b.to.Format(time.RFC3339), store.ErrNotFound)
 	}
-	// The gravest thing that the address did, or else that was done to it.
-	var did, suffered *event.Alert
+	return b.choose(ctx, h)
+}
+
+// choose finds, for an address, the gravest thing that it did, or else what was
+// most likely done to it, and by whom.
+func (b *builder) choose(ctx context.Context, h *host) (netip.Addr, *event.Alert, error) {
+	var did *event.Alert
 	for _, a := range h.alerts {
-		which := &suffered
-		if slices.Contains(a.Sources, seed.Address) {
-			which = &did
-		}
-		if *which == nil || a.Severity > (*which).Severity {
-			*which = a
+		if slices.ContainsFunc(a.Sources, h.is) && (did == nil || a.Severity > did.Severity) {
+			did = a
 		}
 	}
-	switch a := cmp.Or(did, suffered); {
-	case a == nil:
-		return seed.Address, nil, nil
-	case did == nil && len(a.Sources) > 0:
-		return a.Sources[0], a, nil
-	default:
-		return seed.Address, a, nil
+	if did != nil && !onlyTactics(did, controlTactics) {
+		for _, s := range did.Sources {
+			if h.is(s) {
+				return s, did, nil
+			}
+		}
 	}
+	// Of what was done to it, an attempt that led nowhere explains nothing.
+	var suffered *event.Alert
+	var by netip.Addr
+	surest := math.Inf(-1)
+	for _, a := range h.alerts {
+		if len(a.Sources) == 0 || slices.ContainsFunc(a.Sources, h.is) {
+			continue
+		}
+		sum := float64(a.Severity) / 100
+		who := a.Sources[0]
+		for _, c := range h.in {
+			if !slices.Contains(a.Sources, c.from) || !c.established || c.end.Before(a.First) || c.start.After(a.Last) {
+				continue
+			}
+			x := candidate{c: c, alerts: b.about(c.from, c.to)}
+			b.weigh(&x, link{})
+			if x.arg.sum+10 > sum {
+				sum, who = x.arg.sum+10, c.from
+			}
+		}
+		if sum > surest {
+			surest, suffered, by = sum, a, who
+		}
+	}
+	switch {
+	case suffered != nil:
+		_, err := b.load(ctx, by)
+		return by, suffered, err
+	case did != nil:
+		return h.addr, did, nil
+	}
+	return h.addr, nil, nil
 }
 
 // path finds the chain of conversations through the actor.
@@ -128,31 +191,22 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 	// The alert's own conversation, if it is one that leads on.
 	var own *candidate
 	if anchor != nil && !onlyTactics(anchor, scanTactics, controlTactics, exfilTactics) {
-		for _, c := range h.out {
-			if !slices.Contains(anchor.Targets, c.to) || !c.established || c.end.Before(anchor.First) || c.start.After(anchor.Last) {
-				continue
-			}
-			to, err := b.load(ctx, c.to)
-			if err != nil {
-				return err
-			}
-			if to.outside() {
-				continue // what leaves the network is a branch: a control channel, or data carried off
-			}
-			x := b.candidate(h, c, link{}, false)
-			if own == nil || x.arg.sum > own.arg.sum {
-				own = &x
-			}
+		var err error
+		if own, err = b.own(ctx, h, anchor); err != nil {
+			return err
 		}
 		if own != nil {
 			began = own.c.start
 		}
 	}
-	seen := map[netip.Addr]bool{actor: true}
+	seen := visited{}
+	seen.add(b, actor)
+	var out *conversation
 	if own != nil {
-		seen[own.c.to] = true
+		seen.add(b, own.to)
+		out = own.c
 	}
-	back, arrive, err := b.backward(ctx, h, began, seen)
+	back, arrive, err := b.backward(ctx, h, began, out, seen)
 	if err != nil {
 		return err
 	}
@@ -160,9 +214,23 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 	if own != nil {
 		// The alert says that this conversation was an attack; how it came
 		// about says how much of one.
-		x := b.candidate(h, own.c, link{arrive: arrive}, false)
-		t.Path = append(t.Path, x.hop(max(x.arg.confidence(), acceptedFrom)))
-		if h, err = b.load(ctx, own.c.to); err != nil {
+		x := b.candidate(own.c, link{arrive: arrive})
+		if h.outside() {
+			if err := b.translate(ctx, &x, link{arrive: arrive}); err != nil {
+				return err
+			}
+		}
+		if x.tried() {
+			t.Path = nil // nobody got in
+			b.reject(x)
+			return b.ends(ctx, t, actor, anchor, seen)
+		}
+		p := x.arg.confidence()
+		if !b.incomplete() {
+			p = max(p, acceptedFrom)
+		}
+		t.Path = append(t.Path, x.hop(b, p))
+		if h, err = b.load(ctx, own.to); err != nil {
 			return err
 		}
 		arrive = own.c
@@ -178,6 +246,62 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 		return err
 	}
 	t.Path = append(t.Path, chain.hops...)
+	if len(t.Path) > maxHops {
+		b.gap("gap-hops", "n", maxHops)
+	}
+	return b.ends(ctx, t, actor, anchor, seen)
+}
+
+// own finds the conversation of a host that an alert is about: of several the
+// one that leads furthest.
+func (b *builder) own(ctx context.Context, h *host, anchor *event.Alert) (*candidate, error) {
+	var xs []candidate
+	for _, c := range h.out {
+		if !slices.Contains(anchor.Targets, c.to) || !c.established || c.end.Before(anchor.First) || c.start.After(anchor.Last) {
+			continue
+		}
+		x := b.candidate(c, link{})
+		if h.outside() {
+			if err := b.translate(ctx, &x, link{}); err != nil {
+				return nil, err
+			}
+		}
+		xs = append(xs, x)
+	}
+	var found *candidate
+	worth := 0.0
+	for _, x := range best(xs) {
+		to, err := b.load(ctx, x.to)
+		if err != nil {
+			return nil, err
+		}
+		if to.outside() {
+			continue // what leaves the network is a branch: a control channel, or data carried off
+		}
+		w := x.arg.sum
+		if len(xs) > 1 {
+			seen := visited{}
+			seen.add(b, h.addr)
+			seen.add(b, x.to)
+			before := len(b.rejected)
+			b.exact = true
+			rest, err := b.forward(ctx, to, x.c, x.c.start, seen, maxHops)
+			b.exact = false
+			if err != nil {
+				return nil, err
+			}
+			b.rejected = b.rejected[:before]
+			w += 10 * rest.worth
+		}
+		if found == nil || w > worth {
+			found, worth = &x, w
+		}
+	}
+	return found, nil
+}
+
+// ends names the first and the last host of the path.
+func (b *builder) ends(ctx context.Context, t *Trace, actor netip.Addr, anchor *event.Alert, seen visited) error {
 	if err := b.beginning(ctx, t, actor, anchor, seen); err != nil {
 		return err
 	}
@@ -190,42 +314,66 @@ func (b *builder) path(ctx context.Context, t *Trace, actor netip.Addr, anchor *
 	return nil
 }
 
+// visited are the hosts of a path, so that it does not go round.
+type visited map[netip.Addr]bool
+
+func (v visited) add(b *builder, a netip.Addr) {
+	v[a] = true
+	if h, ok := b.hosts[a]; ok {
+		for _, x := range h.addrs {
+			v[x] = true
+		}
+	}
+}
+
+func (v visited) remove(b *builder, a netip.Addr) {
+	delete(v, a)
+	if h, ok := b.hosts[a]; ok {
+		for _, x := range h.addrs {
+			delete(v, x)
+		}
+	}
+}
+
 // beginning explains the first host of the path: it lies outside, or somebody
 // outside controlled it, or nobody can be seen to have.
-func (b *builder) beginning(ctx context.Context, t *Trace, first netip.Addr, anchor *event.Alert, seen map[netip.Addr]bool) error {
+func (b *builder) beginning(ctx context.Context, t *Trace, first netip.Addr, anchor *event.Alert, seen visited) error {
 	acted := b.from
 	if anchor != nil {
 		acted = anchor.First
 	}
 	if len(t.Path) > 0 {
 		first, acted = t.Path[0].From, t.Path[0].Start
+		if t.Path[0].Role == "control" { // it asks for orders first, or after
+			acted = t.Path[0].End
+		}
 	}
 	h, err := b.load(ctx, first)
 	if err != nil {
 		return err
 	}
 	if !h.outside() {
-		x, err := b.controller(ctx, h, acted, seen)
+		hops, err := b.controller(ctx, h, acted, seen)
 		if err != nil {
 			return err
 		}
-		if x == nil {
-			t.Missing = append(t.Missing, fmt.Sprintf("no conversation into %s before %s explains how it came to act: a host on the inside, or a path that no sensor sees", first, acted.UTC().Format(time.RFC3339)))
+		if len(hops) == 0 {
+			b.gap("gap-inside", "host", first, "time", acted.UTC().Format(time.RFC3339))
 			return nil
 		}
-		hop := x.hop(x.arg.confidence())
-		hop.From, hop.To, hop.Role = hop.To, hop.From, "control"
-		t.Path = slices.Insert(t.Path, 0, hop)
-		first = hop.From
+		t.Path = append(hops, t.Path...)
+		first = hops[0].From
 	}
-	t.Missing = append(t.Missing, fmt.Sprintf("%s lies outside: who used it cannot be seen from here", first))
+	if b.outside(first) {
+		b.gap("gap-outside", "host", first)
+	}
 	return nil
 }
 
 // earliest is when an address that nobody reached first did what alerts tell of.
 func earliest(h *host, began time.Time) time.Time {
 	for _, a := range h.alerts {
-		if slices.Contains(a.Sources, h.addr) && a.First.Before(began) {
+		if slices.ContainsFunc(a.Sources, h.is) && a.First.Before(began) {
 			began = a.First
 		}
 	}
@@ -234,30 +382,93 @@ func earliest(h *host, began time.Time) time.Time {
 
 // candidate is a conversation under consideration.
 type candidate struct {
-	c      *conversation
-	alerts []*event.Alert
-	arg    argument
+	c        *conversation
+	from, to netip.Addr // the conversation's, or who they truly are behind a translator
+	port     uint16
+	service  string
+	alerts   []*event.Alert
+	suspect  bool // other alerts name its source
+	suspects int  // addresses of its source's /64 that alerts name
+	carrier  carrier
+	only     *flow // the one connection that is meant, if it is not all of the conversation
+	arg      argument
+	notes    argument // what was found out beside, of translators
+
+	translations []Translation
 }
 
-func (b *builder) candidate(h *host, c *conversation, l link, suspect bool) candidate {
-	x := candidate{c: c, alerts: h.about(c.from, c.to)}
-	x.arg = b.weigh(c, x.alerts, l, suspect)
+func (b *builder) candidate(c *conversation, l link) candidate {
+	x := candidate{c: c, from: c.from, to: c.to, port: c.port, service: c.service, alerts: b.about(c.from, c.to)}
+	b.weigh(&x, l)
 	return x
 }
 
-func (x *candidate) hop(confidence float64) Hop {
+// session is the one connection of the candidate that is meant; nil if it is
+// the whole conversation.
+func (x *candidate) session() *flow {
+	switch {
+	case x.only != nil:
+		return x.only
+	case x.carrier.timed && x.carrier.pulses.odds > 0, x.carrier.began && x.carrier.starts.odds > 0.5:
+		return x.carrier.flow
+	}
+	return nil
+}
+
+// tried reports whether all that is known of a candidate is that it was tried.
+func (x *candidate) tried() bool {
+	if len(x.alerts) == 0 || x.c.best().logins > 0 || x.c.remoteAccess() == "" {
+		return false
+	}
+	for _, a := range x.alerts {
+		if !onlyTechniques(a, guesses) {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *candidate) hop(b *builder, confidence float64) Hop {
 	c, seen := x.c, x.c.best()
 	hop := Hop{
-		From: c.from, To: c.to, Port: c.port, Transport: c.transport, Protocol: cmp.Or(c.service, c.transport),
+		From: x.from, To: x.to, Port: x.port, Transport: c.transport, Protocol: cmp.Or(x.service, c.transport),
 		Start: c.start, End: c.end, Flows: seen.flows, Bytes: seen.bytes,
 		Role: roleOf(x.alerts, c), Techniques: techniques(x.alerts), Confidence: confidence,
-		Reasons: x.arg.reasons, Evidence: slices.Clone(c.evidence), Sensors: c.sensors(),
+		Reasons: slices.Clone(x.arg.reasons), Evidence: slices.Clone(c.evidence), Sensors: c.sensors(),
+		OpenedBy: x.from, Translations: x.translations,
 	}
+	if f := x.session(); f != nil {
+		hop.Start, hop.End, hop.Flows, hop.Bytes = f.start, f.end, 1, f.bytes
+		hop.Evidence = append(hop.Evidence, f.id)
+	}
+	for _, t := range x.translations {
+		hop.Evidence = append(hop.Evidence, t.Evidence...)
+		hop.Sensors = append(hop.Sensors, t.Sensor)
+	}
+	slices.Sort(hop.Sensors)
+	hop.Sensors = slices.Compact(hop.Sensors)
 	for _, a := range x.alerts {
 		hop.Evidence = append(hop.Evidence, a.ID)
 	}
 	slices.SortFunc(hop.Evidence, event.ID.Compare)
 	hop.Evidence = slices.Compact(hop.Evidence)
+	switch from, to := b.outside(x.from), b.outside(x.to); {
+	case from && to:
+		hop.Direction = "external"
+	case from:
+		hop.Direction = "inbound"
+	case to:
+		hop.Direction = "outbound"
+	default:
+		hop.Direction = "internal"
+	}
+	return hop
+}
+
+// controlled makes of a channel that a host opened the hop of who controls it.
+func (x *candidate) controlled(b *builder) Hop {
+	hop := x.hop(b, x.arg.confidence())
+	hop.From, hop.To, hop.Role = hop.To, hop.From, "control"
 	return hop
 }
 
@@ -285,53 +496,78 @@ func best(xs []candidate) []candidate {
 	return xs[:min(len(xs), wide)]
 }
 
-// backward walks from a host to where the attack came from. It returns the
-// hops in the order of the attack, and the conversation that reached the host.
-func (b *builder) backward(ctx context.Context, h *host, next time.Time, seen map[netip.Addr]bool) ([]Hop, *conversation, error) {
+// backward walks from a host to where the attack came from. out is the
+// conversation by which it acted, if there is one. It returns the hops in the
+// order of the attack, and the conversation that reached the host.
+func (b *builder) backward(ctx context.Context, h *host, next time.Time, out *conversation, seen visited) ([]Hop, *conversation, error) {
 	var hops []Hop
 	var arrive *conversation
-	for len(hops) < maxHops {
-		if h.outside() {
-			break
-		}
+	var by *flow
+	for len(hops) < maxHops && !h.outside() {
 		var xs []candidate
 		for _, c := range h.in {
-			if c.start.After(next) || seen[c.from] {
+			// Nobody controls a host by packets that it does not answer.
+			if c.start.After(next) || seen[c.from] || !c.established {
 				continue
 			}
-			if !c.established {
-				continue // nobody controls a host by packets that it does not answer
+			x := b.candidate(c, link{next: next, out: out, by: by})
+			passed := out != nil && (x.carrier.timed && x.carrier.pulses.odds > 0 || out.claims[c.from] > 0)
+			if len(x.alerts) > 0 || c.remoteAccess() != "" || c.best().writes > 0 || passed {
+				xs = append(xs, x)
 			}
-			xs = append(xs, b.candidate(h, c, link{next: next}, false))
 		}
 		xs = best(xs)
+		var peers []netip.Addr
 		for i := range xs {
-			from, err := b.load(ctx, xs[i].c.from)
-			if err != nil {
-				return nil, nil, err
-			}
-			xs[i].arg = b.weigh(xs[i].c, xs[i].alerts, link{next: next}, from.suspect(h.addr, next))
+			peers = append(peers, xs[i].c.from)
+		}
+		if err := b.loadAlerts(ctx, peers...); err != nil {
+			return nil, nil, err
+		}
+		for i := range xs {
+			x := &xs[i]
+			x.suspect, x.suspects = b.suspect(x.c.from, h, next)
+			b.weigh(x, link{next: next, out: out, by: by})
 		}
 		xs = best(xs)
-		var taken *candidate
+		if len(xs) == 0 {
+			break
+		}
+		taken := &xs[0]
+		if taken.arg.confidence() < acceptedFrom {
+			taken = nil
+		} else if err := b.translate(ctx, taken, link{next: next, out: out, by: by}); err != nil {
+			return nil, nil, err
+		}
 		for i := range xs {
 			switch {
-			case i == 0 && xs[0].arg.confidence() >= acceptedFrom:
-				taken = &xs[0]
-			case taken == nil || xs[i].c.from != taken.c.from: // the same source by another service is no other answer
+			case i == 0 && taken != nil:
+			case taken == nil:
 				b.reject(xs[i])
+			case xs[i].c.from != taken.c.from: // the same source by another service is no other answer
+				b.rejectFor(xs[i], taken)
 			}
 		}
 		if taken == nil {
 			break
 		}
-		hops = append(hops, taken.hop(taken.arg.confidence()))
+		hops = append(hops, taken.hop(b, taken.arg.confidence()))
 		if arrive == nil {
 			arrive = taken.c
 		}
-		seen[taken.c.from] = true
-		next = taken.c.start
-		h = b.hosts[taken.c.from]
+		for a := range taken.c.claims {
+			b.named[taken.from] = append(b.named[taken.from], a)
+		}
+		next, out, by = taken.c.start, taken.c, taken.session()
+		if by != nil {
+			next = by.start
+		}
+		var err error
+		if h, err = b.load(ctx, taken.from); err != nil {
+			return nil, nil, err
+		}
+		seen.add(b, taken.c.from)
+		seen.add(b, taken.from)
 	}
 	slices.Reverse(hops)
 	return hops, arrive, nil
@@ -339,46 +575,134 @@ func (b *builder) backward(ctx context.Context, h *host, next time.Time, seen ma
 
 // controller finds the channel by which somebody outside may have told a host
 // what to do, where nobody came in: a conversation that the host opened, that
-// alerts call a control channel, and that began before a time.
-func (b *builder) controller(ctx context.Context, h *host, next time.Time, seen map[netip.Addr]bool) (*candidate, error) {
+// alerts call a control channel, and that began before a time; or one to a host
+// inside that passes it on to the outside. Its hops are in the order of orders.
+func (b *builder) controller(ctx context.Context, h *host, next time.Time, seen visited) ([]Hop, error) {
 	var found *candidate
 	for _, c := range h.out {
-		x := b.candidate(h, c, link{next: next, control: true}, false)
-		if !c.established || c.start.After(next) || seen[c.to] || x.arg.confidence() < acceptedFrom ||
-			!slices.ContainsFunc(x.alerts, func(a *event.Alert) bool { return hasTactic(a, controlTactics...) }) {
+		if !c.established || c.start.After(next) || seen[c.to] || !b.outside(c.to) {
 			continue
 		}
-		to, err := b.load(ctx, c.to)
-		if err != nil {
-			return nil, err
+		x := b.candidate(c, link{next: next, control: true})
+		if x.arg.confidence() < acceptedFrom || !x.told() {
+			continue
 		}
-		if to.outside() && (found == nil || cmp.Or(cmp.Compare(x.arg.sum, found.arg.sum), cmp.Compare(c.best().flows, found.c.best().flows)) > 0) {
+		if found == nil || cmp.Or(cmp.Compare(x.arg.sum, found.arg.sum), cmp.Compare(c.best().flows, found.c.best().flows)) > 0 {
 			found = &x
 		}
 	}
-	return found, nil
+	if found != nil {
+		return []Hop{found.controlled(b)}, nil
+	}
+	var hops []Hop
+	worth := 0.0
+	looked := 0
+	for _, c := range h.out {
+		if !c.established || c.start.After(next) || seen[c.to] || b.outside(c.to) || c.carriedBy() == nil || c.remoteAccess() != "" {
+			continue
+		}
+		if looked++; looked > wide {
+			break
+		}
+		r, err := b.load(ctx, c.to)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range r.out {
+			if h.is(d.to) || !b.outside(d.to) {
+				continue
+			}
+			near, far, ok := b.relays(r, c, d, next)
+			if ok && min(near.arg.sum, far.arg.sum) > worth {
+				worth = min(near.arg.sum, far.arg.sum)
+				hops = []Hop{far.controlled(b), near.controlled(b)}
+			}
+		}
+	}
+	return hops, nil
+}
+
+// told reports whether alerts call a conversation a control channel.
+func (x *candidate) told() bool {
+	return slices.ContainsFunc(x.alerts, func(a *event.Alert) bool { return hasTactic(a, controlTactics...) })
+}
+
+// relays argues whether a host passes on what comes on a conversation that was
+// opened to it by another that it opened itself.
+func (b *builder) relays(r *host, c, d *conversation, next time.Time) (near, far candidate, ok bool) {
+	if !d.established || d.start.After(next) || d.start.After(c.end) || d.end.Before(c.start) {
+		return near, far, false
+	}
+	y := b.carrierOf(c, d.carriedBy(), nil, earlier(c.end, d.end))
+	if !y.timed || y.pulses.odds < 2 {
+		return near, far, false
+	}
+	l := link{next: next, control: true}
+	near, far = b.candidate(c, l), b.candidate(d, l)
+	for _, x := range []*candidate{&near, &far} {
+		x.carrier = y
+		x.arg.correlate(c, &y, d)
+		x.arg.say(0, "relayed", "relay", r.addr)
+	}
+	far.carrier.flow = d.carriedBy()
+	return near, far, min(near.arg.confidence(), far.arg.confidence()) >= acceptedFrom
 }
 
 func (b *builder) reject(x candidate) {
-	b.rejected = append(b.rejected, x.hop(x.arg.confidence()))
+	b.rejected = append(b.rejected, x.hop(b, x.arg.confidence()))
+}
+
+// rejectFor keeps a candidate that another one beats: the attacker came one way,
+// so what speaks for the one speaks against the other.
+func (b *builder) rejectFor(x candidate, taken *candidate) {
+	if taken.arg.sum > 0 {
+		x.arg.reasons = slices.Clone(x.arg.reasons)
+		if x.arg.sum > taken.arg.sum-0.5 {
+			b.rival(&x, taken)
+		}
+		x.arg.say(-max(taken.arg.sum, x.arg.sum), "explained", "from", taken.from, "confidence", int(math.Round(100*taken.arg.confidence())))
+	}
+	b.reject(x)
+}
+
+func (b *builder) rival(x, taken *candidate) {
+	b.gap("gap-rival", "rival", x.from, "hop", fmt.Sprintf("%s → %s", taken.from, taken.to), "taken", taken.from)
 }
 
 // suspect reports whether alerts other than those about its dealings with one
-// peer name the host before a time.
-func (h *host) suspect(peer netip.Addr, before time.Time) bool {
-	return slices.ContainsFunc(h.alerts, func(a *event.Alert) bool {
+// host name an address before a time, and how many others of its /64 they name.
+func (b *builder) suspect(addr netip.Addr, peer *host, before time.Time) (bool, int) {
+	named := func(a *event.Alert) bool {
 		return a.First.Before(before) && a.Severity >= 40 &&
-			!slices.Contains(a.Targets, peer) && !slices.Contains(a.Sources, peer)
-	})
+			!slices.ContainsFunc(a.Targets, peer.is) && !slices.ContainsFunc(a.Sources, peer.is)
+	}
+	if slices.ContainsFunc(b.byAddr[addr], named) {
+		return true, 0
+	}
+	p := privacyPrefix(addr)
+	if !p.IsValid() || !b.outside(addr) {
+		return false, 0
+	}
+	n := 0
+	for other, as := range b.byAddr {
+		if other != addr && p.Contains(other) && slices.ContainsFunc(as, func(a *event.Alert) bool {
+			return a.First.Before(before) && a.Severity >= 40 && slices.Contains(a.Sources, other)
+		}) {
+			n++
+		}
+	}
+	return false, n
 }
 
 // outside reports whether the host is beyond the operator's networks: in a
 // zone that says so, or, without a zone, at a public address.
-func (h *host) outside() bool {
-	if h.node.Zone != "" {
-		return h.node.Zone == "internet"
+func (h *host) outside() bool { return outside(h.node.Zone, h.addr) }
+
+func outside(zone string, addr netip.Addr) bool {
+	if zone != "" {
+		return zone == "internet"
 	}
-	return !h.addr.IsPrivate() && !h.addr.IsLinkLocalUnicast()
+	return addr.IsValid() && !addr.IsPrivate() && !addr.IsLinkLocalUnicast() && !addr.IsLoopback() && !addr.IsMulticast()
 }
 
 // chain is a way forward and what it is worth.
@@ -389,50 +713,100 @@ type chain struct {
 
 // forward finds the most telling chain of conversations out of a host: many
 // sure hops that end in an effect on the process.
-func (b *builder) forward(ctx context.Context, h *host, arrive *conversation, since time.Time, seen map[netip.Addr]bool, left int) (chain, error) {
+func (b *builder) forward(ctx context.Context, h *host, arrive *conversation, since time.Time, seen visited, left int) (chain, error) {
 	if left == 0 {
 		return chain{}, nil
 	}
+	var arrives []*conversation
+	if arrive != nil && !b.exact {
+		for _, c := range h.in { // the same, again: first to try, then to work
+			if c.from == arrive.from && c.to == arrive.to && c.port == arrive.port && c.established {
+				arrives = append(arrives, c)
+			}
+		}
+	}
 	var xs []candidate
 	for _, c := range h.out {
-		if c.start.Before(since) || seen[c.to] || !c.established {
+		if arrive != nil && c.start.Before(since) || c.end.Before(since) || seen[c.to] || !c.established {
 			continue
 		}
-		x := b.candidate(h, c, link{arrive: arrive}, false)
+		x := b.candidate(c, link{arrive: arrive, arrives: arrives})
 		leads := slices.ContainsFunc(x.alerts, func(a *event.Alert) bool {
 			return !onlyTactics(a, scanTactics, controlTactics, exfilTactics)
 		})
-		if leads || c.remoteAccess() != "" || c.best().writes > 0 {
+		if (leads || c.remoteAccess() != "" || c.best().writes > 0) && !x.tried() {
 			xs = append(xs, x)
 		}
 	}
-	var found chain
+	found, err := b.orders(ctx, h, since, seen, left)
+	if err != nil {
+		return chain{}, err
+	}
 	for _, x := range best(xs) {
-		p := x.arg.confidence()
-		if p < acceptedFrom {
+		if h.outside() || b.outside(x.c.to) {
+			if err := b.translate(ctx, &x, link{arrive: arrive, arrives: arrives}); err != nil {
+				return chain{}, err
+			}
+		}
+		if x.arg.confidence() < acceptedFrom {
 			b.reject(x)
 			continue
 		}
-		to, err := b.load(ctx, x.c.to)
+		to, err := b.load(ctx, x.to)
 		if err != nil {
 			return chain{}, err
 		}
-		if to.outside() {
+		if to.outside() || seen[x.to] {
 			continue
 		}
-		seen[x.c.to] = true
+		seen.add(b, x.to)
 		rest, err := b.forward(ctx, to, x.c, x.c.start, seen, left-1)
-		delete(seen, x.c.to)
+		seen.remove(b, x.to)
 		if err != nil {
 			return chain{}, err
 		}
-		hop := x.hop(p)
+		p := x.arg.confidence()
+		hop := x.hop(b, p)
 		worth := p - 0.4 + rest.worth
 		if hop.Role == "impact" {
 			worth++
 		}
 		if worth > found.worth {
 			found = chain{hops: append([]Hop{hop}, rest.hops...), worth: worth}
+		}
+	}
+	return found, nil
+}
+
+// orders goes on where a host passes on what the outside tells it: to those
+// inside who opened the channel.
+func (b *builder) orders(ctx context.Context, h *host, since time.Time, seen visited, left int) (chain, error) {
+	var found chain
+	for _, d := range h.out {
+		if !d.established || !b.outside(d.to) || d.carriedBy() == nil {
+			continue
+		}
+		for _, c := range h.in {
+			if c.start.Before(since.Add(-aftermath)) || seen[c.from] || b.outside(c.from) || c.carriedBy() == nil || c.remoteAccess() != "" || !c.established {
+				continue
+			}
+			near, _, ok := b.relays(h, c, d, earlier(c.end, d.end))
+			if !ok {
+				continue
+			}
+			to, err := b.load(ctx, c.from)
+			if err != nil {
+				return chain{}, err
+			}
+			seen.add(b, c.from)
+			rest, err := b.forward(ctx, to, c, c.start, seen, left-1)
+			seen.remove(b, c.from)
+			if err != nil {
+				return chain{}, err
+			}
+			if worth := near.arg.confidence() - 0.4 + rest.worth; worth > found.worth {
+				found = chain{hops: append([]Hop{near.controlled(b)}, rest.hops...), worth: worth}
+			}
 		}
 	}
 	return found, nil
@@ -461,15 +835,16 @@ const manyTargets = 4
 // beside adds the branches and the timeline: what the hosts of the path did
 // and suffered according to alerts.
 func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) error {
-	onPath := map[netip.Addr]time.Time{t.Origin: {}}
+	onPath := map[netip.Addr]time.Time{b.primary(t.Origin): {}}
 	pairs := map[[2]netip.Addr]bool{}
 	for _, hop := range t.Path {
-		if _, ok := onPath[hop.To]; !ok {
-			onPath[hop.To] = hop.Start
+		from, to := b.primary(hop.From), b.primary(hop.To)
+		if _, ok := onPath[to]; !ok {
+			onPath[to] = hop.Start
 		}
-		pairs[[2]netip.Addr{hop.From, hop.To}] = true
+		pairs[[2]netip.Addr{from, to}] = true
 		if hop.Role == "control" { // the host opened it
-			pairs[[2]netip.Addr{hop.To, hop.From}] = true
+			pairs[[2]netip.Addr{to, from}] = true
 		}
 	}
 	alerts, err := b.told(ctx, onPath, anchor)
@@ -488,7 +863,8 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 		}
 		for _, to := range targets {
 			k := [2]netip.Addr{sourceOf(a), to}
-			if _, ok := onPath[k[0]]; !ok || pairs[k] || k[0] == k[1] || len(keys) >= maxBranches {
+			p := [2]netip.Addr{b.primary(k[0]), b.primary(k[1])}
+			if _, ok := onPath[p[0]]; !ok || pairs[p] || p[0] == p[1] || len(keys) >= maxBranches {
 				continue
 			}
 			if branches[k] == nil {
@@ -511,7 +887,7 @@ func (b *builder) beside(ctx context.Context, t *Trace, anchor *event.Alert) err
 	slices.SortStableFunc(t.Steps, func(a, b Step) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Severity, b.Severity), a.ID.Compare(b.ID), strings.Compare(a.Text, b.Text))
 	})
-	return b.nodes(ctx, t, keys)
+	return b.nodes(ctx, t)
 }
 
 // told gathers the alerts about the hosts that an attack reached, by time: what
@@ -528,22 +904,28 @@ func (b *builder) told(ctx context.Context, reached map[netip.Addr]time.Time, an
 			return nil, err
 		}
 		for _, a := range h.alerts {
-			from, ok := since, slices.Contains(a.Sources, addr)
+			from, ok := since, slices.ContainsFunc(a.Sources, h.is)
 			switch {
 			case ok: // what a host did before the attacker came is its own
 			case len(a.Sources) == 0:
 				ok = true
 			default:
-				from, ok = reached[sourceOf(a)]
+				from, ok = reached[b.primary(sourceOf(a))]
 			}
 			if ok && !a.Last.Before(from) {
 				alerts[a.ID] = a
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(alerts), func(a, b *event.Alert) int {
-		return cmp.Or(a.First.Compare(b.First), a.ID.Compare(b.ID))
-	}), nil
+	return slices.SortedFunc(maps.Values(alerts), compareAlerts), nil
+}
+
+// primary is the address by which a host is known.
+func (b *builder) primary(a netip.Addr) netip.Addr {
+	if h, ok := b.hosts[a]; ok {
+		return h.addr
+	}
+	return a
 }
 
 func sourceOf(a *event.Alert) netip.Addr {
@@ -570,10 +952,10 @@ func stepOf(a *event.Alert) Step {
 
 // branch begins a branch with what the source's conversations with the target say.
 func (b *builder) branch(k [2]netip.Addr) *Hop {
-	hop := &Hop{From: k[0], To: k[1]}
+	hop := &Hop{From: k[0], To: k[1], OpenedBy: k[0]}
 	if h := b.hosts[k[0]]; h != nil {
 		for _, c := range h.out {
-			if c.to != k[1] {
+			if c.from != k[0] || c.to != k[1] {
 				continue
 			}
 			if hop.Start.IsZero() {
@@ -611,18 +993,19 @@ func (h *Hop) join(a *event.Alert) {
 			h.Techniques = append(h.Techniques, t)
 		}
 	}
-	text := fmt.Sprintf("%s (severity %d)", a.Rule.Name, a.Severity)
+	text := say("branch-alert", "rule", a.Rule.Name, "severity", a.Severity)
 	if n := len(a.Targets); n > manyTargets {
-		text += fmt.Sprintf(", and %d other targets", n-1)
+		text = say("branch-alerts", "rule", a.Rule.Name, "severity", a.Severity, "n", n-1)
 	}
 	if len(h.Reasons) < maxEvidence {
-		h.Reasons = append(h.Reasons, Reason{Text: text, Weight: p})
+		h.Reasons = append(h.Reasons, Reason{Message: text, Weight: p})
 	}
 	h.Evidence = append(h.Evidence, a.ID)
 }
 
-// nodes describes every address that the trace names.
-func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr) error {
+// nodes describes every host that the trace names: one node for all addresses
+// of a host, under the one by which the path reached it.
+func (b *builder) nodes(ctx context.Context, t *Trace) error {
 	roles := map[netip.Addr]string{}
 	for _, hop := range t.Branches {
 		for _, a := range []netip.Addr{hop.From, hop.To} {
@@ -630,34 +1013,35 @@ func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr)
 				roles[a] = "bystander"
 			}
 		}
-		if h := b.hosts[hop.To]; hop.Role == "c2" || hop.Role == "exfiltration" {
-			// A resolver on the inside passes on what it is asked.
-			if h == nil {
-				h = &host{addr: hop.To, node: Node{Address: hop.To}}
+		// A resolver on the inside passes on what it is asked.
+		if hop.Role == "c2" || hop.Role == "exfiltration" {
+			if _, ok := b.met[hop.To]; !ok && b.hosts[hop.To] == nil {
+				h := &host{addr: hop.To, addrs: []netip.Addr{hop.To}, node: Node{Address: hop.To}}
 				if err := b.glance(ctx, h); err != nil {
 					return err
 				}
+				b.met[hop.To] = h.node
 			}
-			if h.outside() {
+			if b.outside(hop.To) {
 				roles[hop.To] = hop.Role
 			}
 		}
 	}
 	for _, hop := range t.Path {
-		roles[hop.To] = "stepping-stone"
+		roles[hop.From], roles[hop.To] = "stepping-stone", "stepping-stone"
 	}
 	roles[t.Target] = "target"
 	roles[t.Origin] = "origin"
 	for addr, role := range roles {
 		h, ok := b.hosts[addr]
 		if !ok {
-			h = &host{addr: addr, node: Node{Address: addr}}
+			h = &host{addr: addr, addrs: []netip.Addr{addr}, node: Node{Address: addr}}
 			if err := b.glance(ctx, h); err != nil {
 				return err
 			}
 		}
 		n := h.node
-		n.Role = role
+		n.Address, n.Role, n.Addresses = addr, role, slices.Clone(h.addrs)
 		t.Nodes = append(t.Nodes, n)
 	}
 	slices.SortFunc(t.Nodes, func(a, b Node) int { return a.Address.Compare(b.Address) })
@@ -667,7 +1051,7 @@ func (b *builder) nodes(ctx context.Context, t *Trace, branches [][2]netip.Addr)
 // glance learns only the name and zone of an address.
 func (b *builder) glance(ctx context.Context, h *host) error {
 	q := store.Query{Set: store.Events, From: b.from, To: b.to, Limit: 1,
-		Where: query.Involves(h.addr)}
+		Where: involvesAny(h.addrs)}
 	for _, desc := range []bool{false, true} {
 		q.Desc = desc
 		for e, err := range b.s.Search(ctx, q) {
@@ -675,13 +1059,15 @@ func (b *builder) glance(ctx context.Context, h *host) error {
 				return err
 			}
 			h.meet(&e)
+			b.meetPeers(&e)
 		}
 	}
 	return nil
 }
 
-// finish draws the conclusions that need the whole trace.
-func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
+// conclude finds the stretch of time and the confidence of the path, and what
+// was not taken.
+func (b *builder) conclude(t *Trace, anchor *event.Alert) {
 	stretch := func(from, to time.Time) {
 		if t.From.IsZero() || from.Before(t.From) {
 			t.From = from
@@ -699,21 +1085,11 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 	if t.From.IsZero() {
 		t.From, t.To = b.from, b.to
 	}
-	t.Loss = b.lossBetween(t.From, t.To)
-	if t.Loss > 0 {
-		t.Missing = append(t.Missing, fmt.Sprintf("%.2g %% of the packets of that time were not seen", 100*t.Loss))
-	}
-	if t.From.Sub(first) < 10*time.Minute {
-		t.Missing = append(t.Missing, fmt.Sprintf("the store begins at %s, %s before the first hop: what was usual before is hardly known", first.UTC().Format(time.RFC3339), max(t.From.Sub(first), 0).Round(time.Second)))
-	}
-	var cut []string
-	for _, h := range b.hosts {
-		if h.cut {
-			cut = append(cut, fmt.Sprintf("%s has more than %d flows, logins and writes in that time; the earliest were looked at", h.addr, maxRecords))
+	for i, hop := range t.Path {
+		if i == 0 || hop.Confidence < t.Confidence {
+			t.Confidence = hop.Confidence
 		}
 	}
-	slices.Sort(cut)
-	t.Missing = append(t.Missing, cut...)
 	t.Title = t.title()
 	slices.SortStableFunc(b.rejected, func(x, y Hop) int {
 		return cmp.Or(cmp.Compare(y.Confidence, x.Confidence), x.Start.Compare(y.Start), x.From.Compare(y.From), x.To.Compare(y.To), cmp.Compare(x.Port, y.Port))
@@ -725,6 +1101,38 @@ func (b *builder) finish(t *Trace, anchor *event.Alert, first time.Time) {
 		if len(t.Rejected) < maxRejected && !slices.ContainsFunc(t.Path, same) && !slices.ContainsFunc(b.rejected[:i], same) {
 			t.Rejected = append(t.Rejected, h)
 		}
+	}
+}
+
+// finish says what was missing.
+func (b *builder) finish(t *Trace, first time.Time) {
+	t.Loss = b.lossBetween(t.From, t.To)
+	if t.Loss > 0 {
+		b.gap("gap-loss", "share", percent(t.Loss))
+	}
+	t.Records = b.records
+	if b.records.Made > b.records.Stored {
+		b.gap("gap-incomplete", "stored", b.records.Stored, "made", b.records.Made,
+			"from", b.records.From.UTC().Format(time.RFC3339), "to", b.records.To.UTC().Format(time.RFC3339))
+	} else if b.unaccounted {
+		b.gap("gap-ledger")
+	}
+	if t.From.Sub(first) < 10*time.Minute {
+		b.gap("gap-history", "first", first.UTC().Format(time.RFC3339), "gap", max(t.From.Sub(first), 0).Round(time.Second))
+	}
+	var cut []netip.Addr
+	for a, h := range b.hosts {
+		if h.cut && a == h.addr {
+			cut = append(cut, a)
+		}
+	}
+	slices.SortFunc(cut, netip.Addr.Compare)
+	for _, a := range cut {
+		b.gap("gap-cut", "host", a, "n", maxRecords)
+	}
+	t.Gaps = b.gaps
+	for i := range b.gaps {
+		t.Missing = append(t.Missing, b.gaps[i].Text)
 	}
 }
 
@@ -754,21 +1162,6 @@ func (t *Trace) title() string {
 	return fmt.Sprintf("%s reached %s through %s", name(t.Origin), name(t.Target), strings.Join(via, ", "))
 }
 
-// loadLosses reads the sensors' accounts.
-func (b *builder) loadLosses(ctx context.Context) error {
-	q := store.Query{Set: store.Events, From: b.from, To: b.to,
-		Where: query.OfKind(event.KindLedger)}
-	for e, err := range b.s.Search(ctx, q) {
-		if err != nil {
-			return err
-		}
-		account := event.Ledger{}
-		account.Add(&e)
-		b.losses = append(b.losses, loss{at: e.Time, seen: account["seen"], dropped: account.Dropped()})
-	}
-	return nil
-}
-
 // fill makes every list of the trace a list, so that JSON has [] and not null.
 func (t *Trace) fill() {
 	for _, hops := range []*[]Hop{&t.Path, &t.Branches, &t.Rejected} {
@@ -779,10 +1172,20 @@ func (t *Trace) fill() {
 			list(&h.Reasons)
 			list(&h.Evidence)
 			list(&h.Sensors)
+			list(&h.Translations)
 		}
 	}
 	list(&t.Nodes)
 	list(&t.Missing)
+	list(&t.Gaps)
+	list(&t.Sources)
+	for i := range t.Sources {
+		x := &t.Sources[i]
+		list(&x.Addresses)
+		list(&x.Lists)
+		list(&x.Shared)
+		list(&x.Reasons)
+	}
 	list(&t.Steps)
 	for i := range t.Steps {
 		list(&t.Steps[i].Techniques)
@@ -793,23 +1196,4 @@ func list[T any](s *[]T) {
 	if *s == nil {
 		*s = []T{}
 	}
-}
-
-// lossBetween is the share of packets, over all sensors, that were not seen in
-// the minutes that touch a stretch of time.
-func (b *builder) lossBetween(from, to time.Time) float64 {
-	from, to = from.Add(-time.Minute), to.Add(time.Minute)
-	first, _ := slices.BinarySearchFunc(b.losses, from, func(l loss, t time.Time) int { return l.at.Compare(t) })
-	var seen, dropped uint64
-	for _, l := range b.losses[first:] {
-		if l.at.After(to) {
-			break
-		}
-		seen += l.seen
-		dropped += l.dropped
-	}
-	if seen == 0 {
-		return 0
-	}
-	return float64(dropped) / float64(seen)
 }

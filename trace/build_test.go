@@ -101,6 +101,36 @@ func (s *story) ledger(at float64, seen, dropped uint64) {
 		event.Field{Name: "tocsin.ledger.dropped.kernel", Value: event.Uint(dropped)})
 }
 
+// account adds the sensor's accounts, an event for each minute, as far as the
+// story does not tell them.
+func (s *story) account() {
+	first, last, told, made := minute(1e5), minute(0), map[time.Time]bool{}, 0
+	for _, e := range s.events {
+		if e.Kind == event.KindLedger {
+			told[e.Time] = true
+			continue
+		}
+		made++
+		if e.Time.Before(first) {
+			first = e.Time
+		}
+		if e.Time.After(last) {
+			last = e.Time
+		}
+	}
+	for _, a := range s.alerts {
+		if a.Last.After(last) {
+			last = a.Last
+		}
+	}
+	for at := first.Truncate(time.Minute); !at.After(last); at = at.Add(time.Minute) {
+		if !told[at] {
+			s.event(event.KindLedger, at, event.Flow{}, event.Field{Name: "tocsin.ledger.events", Value: event.Uint(uint64(made))})
+		}
+		made = 0
+	}
+}
+
 func (s *story) open() store.Store {
 	s.t.Helper()
 	st, err := embedded.Open(s.t.TempDir(), embedded.ReadWrite)
@@ -112,6 +142,7 @@ func (s *story) open() store.Store {
 			s.t.Error(err)
 		}
 	})
+	s.account()
 	if err := st.Put(context.Background(), s.events, s.alerts); err != nil {
 		s.t.Fatal(err)
 	}

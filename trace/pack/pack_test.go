@@ -73,7 +73,7 @@ func small(t *testing.T) *Case {
 		Path: []trace.Hop{{
 			From: attacker, To: target, Port: 22, Transport: "tcp", Protocol: "ssh", Start: noon.Add(-time.Second), End: noon.Add(time.Second), Flows: 2, Bytes: 300, Role: "access", Confidence: 0.9,
 			Techniques: []event.Technique{{ID: "T1021.004", Name: "SSH", Tactics: []string{"Lateral Movement"}}, {ID: "T0855", Name: "Unauthorized Command Message", Tactics: []string{"Impair Process Control"}}},
-			Reasons:    []trace.Reason{{Text: "alert", Weight: 2}}, Evidence: []event.ID{gone, events[0].ID, alert.ID}, Sensors: []string{"tap"},
+			Reasons:    []trace.Reason{{Message: trace.Message{Text: "alert"}, Weight: 2}}, Evidence: []event.ID{gone, events[0].ID, alert.ID}, Sensors: []string{"tap"},
 		}},
 		Branches: []trace.Hop{}, Rejected: []trace.Hop{}, Missing: []string{"who"}, Nodes: []trace.Node{{Address: attacker, Role: "origin", First: noon, Last: noon}, {Address: target, Role: "target", First: noon, Last: noon}},
 		Steps: []trace.Step{{Time: noon, ID: alert.ID, Text: "=login", Severity: 80, From: attacker, To: target}},

@@ -21,7 +21,7 @@ func sample(hops int) *trace.Trace {
 	t := &trace.Trace{Seed: "10.0.0.0", Title: "one reached another", From: at, To: at.Add(time.Hour), Origin: addr(0), Target: addr(hops)}
 	for i := range hops {
 		t.Path = append(t.Path, trace.Hop{From: addr(i), To: addr(i + 1), Port: 22, Protocol: "ssh", Start: at, End: at, Confidence: 0.8, Role: "access",
-			Reasons: []trace.Reason{{Text: strings.Repeat("because of this ", 20), Weight: 1.5}, {Text: "设备名：变电站一号控制器", Weight: -0.5}}})
+			Reasons: []trace.Reason{{Message: trace.Message{Text: strings.Repeat("because of this ", 20)}, Weight: 1.5}, {Message: trace.Message{Text: "设备名：变电站一号控制器"}, Weight: -0.5}}})
 		t.Nodes = append(t.Nodes, trace.Node{Address: addr(i), Name: "变电站", Role: "stepping-stone"})
 	}
 	t.Nodes = append(t.Nodes, trace.Node{Address: addr(hops), Role: "target", Name: "emoji 🚨 龘"})

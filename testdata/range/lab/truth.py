@@ -36,10 +36,11 @@ class Truth:
         yield record
         record["end"] = stamp(self.clock())
 
-    def hop(self, source, destination, port, protocol, stage, tap, opened_by="from"):
-        """One step of the attack. Opened_by "to": the victim opened the connection that controls it."""
+    def hop(self, source, destination, port, protocol, stage, tap, opened_by="from", seen=None):
+        """One step of the attack. Opened_by "to": the victim opened the connection that controls it. Seen is what the tap
+        shows of it where addresses are translated: from, to, port."""
         self.path.append({"from": source, "to": destination, "port": port, "protocol": protocol, "stage": stage, "tap": tap,
-                          "opened_by": opened_by})
+                          "opened_by": opened_by} | ({"seen": list(seen)} if seen else {}))
 
     def translated(self, router, outside, inside, what):
         """A router changes addresses: (address, port) as each side has it; port 0 stands for any."""

@@ -5,6 +5,7 @@ Usage: desktop.py serve CERTIFICATE KEY
 """
 
 import os
+import select
 import socket
 import ssl
 import struct
@@ -34,22 +35,42 @@ def serve(certificate, key):
         threading.Thread(target=session, args=(connection, context), daemon=True).start()
 
 
+def receive(secure):
+    """What came; nothing at the end; None if it was for TLS itself, such as a ticket."""
+    secure.setblocking(False)
+    try:
+        return secure.recv(65536)
+    except ssl.SSLWantReadError:
+        return None
+    finally:
+        secure.setblocking(True)
+
+
 def session(connection, context):
     read_tpkt(connection)  # connection request, with RDP_NEG_REQ
     connection.sendall(tpkt(bytes.fromhex("0ed000001234000200080001000000")))  # confirm, RDP_NEG_RSP: TLS
     secure = context.wrap_socket(connection, server_side=True)
     shell = subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def paint():
-        while output := os.read(shell.stdout.fileno(), 1000):
+    screen = shell.stdout.fileno()
+    while True:
+        ready, _, _ = select.select([secure, screen], [], [])
+        if screen in ready:
+            output = os.read(screen, 1000)
             secure.sendall(os.urandom(300) + output)
-
-    threading.Thread(target=paint, daemon=True).start()
-    while keys := secure.recv(1000):
-        secure.sendall(os.urandom(160 + 40 * len(keys)))  # the letter appears on the screen
-        shell.stdin.write(keys.replace(b"\r", b"\n"))
-        shell.stdin.flush()
-    shell.terminate()
+        if secure in ready:
+            keys = receive(secure)
+            if keys is None:
+                continue
+            if not keys:
+                break
+            secure.sendall(os.urandom(160 + 40 * len(keys)))  # the letter appears on the screen
+            shell.stdin.write(keys[3::4].replace(b"\r", b"\n"))
+            shell.stdin.flush()
+        if shell.poll() is not None:
+            break
+    shell.kill()
+    secure.close()
 
 
 def view(address):
@@ -62,14 +83,14 @@ def view(address):
     if sys.stdin.isatty():
         tty.setcbreak(0)
 
-    def watch():
-        while secure.recv(65536):
-            pass
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
-    while key := os.read(0, 1):
-        secure.sendall(struct.pack(">BBB", 0x44, 4, 0) + key)  # a fast-path input event
+    while True:
+        ready, _, _ = select.select([secure, 0], [], [])
+        if secure in ready and receive(secure) == b"":
+            break
+        if 0 in ready:
+            if not (key := os.read(0, 1)):
+                break
+            secure.sendall(struct.pack(">BBB", 0x44, 4, 0) + key)  # a fast-path input event
     secure.close()
 
 

@@ -74,7 +74,7 @@ def play(lab, people, truth):
                 time.sleep(3)
         attack.wait(session, 90)
     innocent()
-    truth.hop(ATTACKER, WEB, 22, "ssh", "first", "border")
+    truth.hop(ATTACKER, WEB, 22, "ssh", "first", "border", seen=(INNER, WEB, 22))
     truth.hop(WEB, EWS, 22, "ssh", "second", "dmz")
     truth.hop(EWS, PLC, 502, "modbus", "writes", "substation")
     truth.translated("border", [PUBLIC, 2222], [WEB, 22], "destination of what comes in")
