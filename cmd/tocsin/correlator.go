@@ -123,6 +123,7 @@ type source struct {
 	*spread.Source
 	seen  time.Time // latest mark of all before the last look at the partition
 	empty int       // looks at it that found nothing, in a row
+	next  int64     // offset up to which everything is stored
 }
 
 // keeper is a partition of signals that this process keeps.
@@ -269,7 +270,7 @@ func (d *distributed) readFrom(as []kafka.Assignment) {
 	defer d.mu.Unlock()
 	clear(d.sources)
 	for _, a := range as {
-		d.sources[a.Partition] = &source{Source: spread.NewSource(d.matcher, a.Partition, a.Committed), seen: d.latest}
+		d.sources[a.Partition] = &source{Source: spread.NewSource(d.matcher, a.Partition, a.Committed), seen: d.latest, next: a.Committed}
 	}
 }
 
@@ -305,7 +306,7 @@ func (d *distributed) match(ctx context.Context, delivery kafka.EventDelivery) e
 		return err
 	}
 	d.mu.Lock()
-	src.seen, src.empty = d.latest, 0
+	src.seen, src.empty, src.next = d.latest, 0, delivery.Next
 	d.mu.Unlock()
 	// Not before the events are stored: --once ends when all are marked.
 	if mark, ok := src.Mark(); ok {
@@ -338,7 +339,7 @@ func (d *distributed) idle(ctx context.Context, partition int, next int64) error
 	src := d.source(partition)
 	d.mu.Lock()
 	seen := src.seen
-	src.seen = d.latest
+	src.seen, src.next = d.latest, next
 	src.empty++
 	wait := src.empty < quiet && !(d.once && next >= d.ends[min(partition, len(d.ends)-1)])
 	d.mu.Unlock()
@@ -454,10 +455,12 @@ func (d *distributed) tell(ctx context.Context, alerts []event.Alert) error {
 }
 
 // complete ends the work of --once when all that was published is known to the
-// partitions of signals, which have then nothing left either.
+// partitions of signals, which have then nothing left either, and what this
+// process reads of the events is stored: another group may have found the
+// signals earlier.
 func (d *distributed) complete(ctx context.Context, partition int, _ int64) error {
 	k := d.keeper(partition)
-	if !d.once || k.flushed || !k.Reached(d.ends) {
+	if !d.once || k.flushed || !k.Reached(d.ends) || !d.stored() {
 		return nil
 	}
 	if err := d.tell(ctx, k.Flush()); err != nil {
@@ -473,6 +476,19 @@ func (d *distributed) complete(ctx context.Context, partition int, _ int64) erro
 	}
 	d.finish(errFinished)
 	return nil
+}
+
+// stored reports whether what this process reads of the events that were there
+// when it began is stored.
+func (d *distributed) stored() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for partition, src := range d.sources {
+		if src.next < d.ends[partition] {
+			return false
+		}
+	}
+	return true
 }
 
 // wait ends the work of --once in a process that others have left nothing to
