@@ -40,7 +40,7 @@ type state struct {
 type group struct {
 	rule    *Rule
 	key     string
-	signals []Signal // by time, id, part; no duplicates
+	signals []*Signal // by time, id, part; no duplicates
 	fired   []bool   // parallel to signals where they release others: Then was released
 	judge   Judge
 	lo, at  int       // signals[lo:at] are in the judge; those before at have asked
@@ -169,7 +169,7 @@ func (s *state) add(sig *Signal) {
 		groups[sig.Group] = g
 	}
 	i := len(g.signals)
-	if i > 0 && compareSignals(&g.signals[i-1], sig) >= 0 {
+	if i > 0 && compareSignals(g.signals[i-1], sig) >= 0 {
 		var found bool
 		if i, found = g.find(sig); found {
 			return
@@ -190,7 +190,8 @@ func (s *state) add(sig *Signal) {
 			s.drop(g, to-1)
 		}
 	}
-	g.signals = slices.Insert(g.signals, i, *sig)
+	own := *sig
+	g.signals = slices.Insert(g.signals, i, &own)
 	g.fired = slices.Insert(g.fired, i, false)
 	s.kept++
 	if i < g.at {
@@ -233,7 +234,7 @@ func (s *state) touch(g *group) {
 }
 
 func (g *group) find(sig *Signal) (int, bool) {
-	return slices.BinarySearchFunc(g.signals, sig, func(x Signal, y *Signal) int { return compareSignals(&x, y) })
+	return slices.BinarySearchFunc(g.signals, sig, compareSignals)
 }
 
 // last is the time of the latest signal; zero if all were taken back.
@@ -247,7 +248,7 @@ func (g *group) last() time.Time {
 // within returns the range of signals in [from, to).
 func (g *group) within(from, to time.Time) (int, int) {
 	at := func(t time.Time) int {
-		i, _ := slices.BinarySearchFunc(g.signals, t, func(x Signal, t time.Time) int {
+		i, _ := slices.BinarySearchFunc(g.signals, t, func(x *Signal, t time.Time) int {
 			if x.Time.Before(t) {
 				return -1
 			}
@@ -295,7 +296,7 @@ func (s *state) judgeGroup(g *group) {
 	r := g.rule
 	if r.Window == nil {
 		for ; g.at < len(g.signals); g.at++ {
-			sig := &g.signals[g.at]
+			sig := g.signals[g.at]
 			g.bucket(sig.Time.Truncate(r.bucket())).alert.absorb(sig)
 			s.release(g, g.at, true)
 		}
@@ -306,14 +307,14 @@ func (s *state) judgeGroup(g *group) {
 	}
 	ripe := s.clock.Add(-s.cfg.Lateness)
 	for ; g.at < len(g.signals); g.at++ {
-		sig := &g.signals[g.at]
+		sig := g.signals[g.at]
 		if r.Window.Final && !s.ended && !sig.Time.Before(ripe) {
 			s.waiting[g] = true
 			return
 		}
 		g.judge.Add(sig)
 		for edge := sig.Time.Add(-r.Window.Span); !g.signals[g.lo].Time.After(edge); g.lo++ {
-			g.judge.Remove(&g.signals[g.lo])
+			g.judge.Remove(g.signals[g.lo])
 		}
 		start := sig.Time.Truncate(r.bucket())
 		if start.Before(g.closed) {
@@ -330,14 +331,14 @@ func (s *state) judgeGroup(g *group) {
 		}
 		if chosen, ok := g.judge.(Selector); ok {
 			for i := g.lo; i <= g.at; i++ {
-				if chosen.Takes(&g.signals[i]) {
-					b.alert.choose(&g.signals[i])
+				if chosen.Takes(g.signals[i]) {
+					b.alert.choose(g.signals[i])
 				}
 			}
 			continue
 		}
 		for i := max(b.next, g.lo); i <= g.at; i++ {
-			b.alert.absorb(&g.signals[i])
+			b.alert.absorb(g.signals[i])
 		}
 		b.next = g.at + 1
 	}
@@ -346,7 +347,7 @@ func (s *state) judgeGroup(g *group) {
 
 // release gives a signal's followers to their rules, or takes them back.
 func (s *state) release(g *group, i int, holds bool) {
-	sig := &g.signals[i]
+	sig := g.signals[i]
 	if len(sig.Then) == 0 || g.fired[i] == holds {
 		return
 	}
@@ -414,7 +415,7 @@ func (d *alertDraft) take(sig *Signal) {
 			i = max(i, j)
 		}
 		for ; i < end && (g.signals[i].Time.Before(sig.Time) || g.signals[i].ID.Compare(sig.ID) <= 0); i++ {
-			d.take(&g.signals[i])
+			d.take(g.signals[i])
 		}
 		if i > 0 {
 			d.taken[g] = &Signal{Time: g.signals[i-1].Time, ID: g.signals[i-1].ID, Part: g.signals[i-1].Part}
@@ -545,7 +546,7 @@ func (s *state) sweep() {
 				continue
 			}
 			for ; g.lo < min(n, g.at) && g.judge != nil; g.lo++ {
-				g.judge.Remove(&g.signals[g.lo])
+				g.judge.Remove(g.signals[g.lo])
 			}
 			g.signals = slices.Delete(g.signals, 0, n)
 			g.fired = slices.Delete(g.fired, 0, n)
