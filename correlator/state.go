@@ -32,16 +32,26 @@ type state struct {
 	loss    map[string]map[time.Time]float64
 	alerts  map[*Rule]uint64
 
+	words  lexicon[string] // of groups that sleep
+	places lexicon[event.Place]
+	packed []byte // to use again
+
 	evicted, truncated uint64
 	kept               int
 }
 
 // A group is what is remembered of one rule and group key.
 type group struct {
-	rule    *Rule
-	key     string
+	rule   *Rule
+	key    string
+	asleep string // see state.sleep; empty while the group is awake
+	*open         // nil while it is asleep
+}
+
+// open is what a group has that is awake.
+type open struct {
 	signals []*Signal // by time, id, part; no duplicates
-	fired   []bool   // parallel to signals where they release others: Then was released
+	fired   []bool    // parallel to signals where they release others: Then was released
 	judge   Judge
 	lo, at  int       // signals[lo:at] are in the judge; those before at have asked
 	closed  time.Time // windows of buckets before this are incomplete and ask no more
@@ -118,7 +128,7 @@ func (s *state) keep(rules []*Rule) {
 		}
 		for _, g := range groups {
 			gone[g] = true
-			s.kept -= len(g.signals)
+			s.kept -= g.size()
 		}
 		delete(s.groups, r)
 		delete(s.extra, r)
@@ -161,13 +171,14 @@ func (s *state) add(sig *Signal) {
 	}
 	g := groups[sig.Group]
 	if g == nil {
-		g = &group{rule: sig.Rule, key: sig.Group}
+		g = &group{rule: sig.Rule, key: sig.Group, open: new(open)}
 		if w := sig.Rule.Window; w != nil && w.Final {
 			// A part of a window must not be judged as the whole.
 			g.closed = s.complete(sig.Rule)
 		}
 		groups[sig.Group] = g
 	}
+	s.wake(g)
 	i := len(g.signals)
 	if i > 0 && compareSignals(g.signals[i-1], sig) >= 0 {
 		var found bool
@@ -220,6 +231,7 @@ func (s *state) remove(sig *Signal) {
 	if g == nil {
 		return
 	}
+	s.wake(g)
 	if i, found := g.find(sig); found {
 		s.drop(g, i)
 		s.touch(g)
@@ -235,14 +247,6 @@ func (s *state) touch(g *group) {
 
 func (g *group) find(sig *Signal) (int, bool) {
 	return slices.BinarySearchFunc(g.signals, sig, compareSignals)
-}
-
-// last is the time of the latest signal; zero if all were taken back.
-func (g *group) last() time.Time {
-	if len(g.signals) == 0 {
-		return time.Time{}
-	}
-	return g.signals[len(g.signals)-1].Time
 }
 
 // within returns the range of signals in [from, to).
@@ -282,6 +286,7 @@ func (s *state) restart(g *group) {
 		for j := range g.signals[i].Then {
 			next := &g.signals[i].Then[j]
 			if up := s.groups[next.Rule][next.Group]; up != nil {
+				s.wake(up)
 				s.touch(up)
 				if up.at > 0 {
 					s.restart(up)
@@ -501,6 +506,10 @@ func (s *state) report() []event.Alert {
 			alerts = append(alerts, cloneAlert(&a))
 		}
 	}
+	for _, g := range s.dirty {
+		s.sleep(g)
+	}
+	clear(s.dirty)
 	s.dirty = s.dirty[:0]
 	s.sweep()
 	return alerts
@@ -529,6 +538,10 @@ func (s *state) sweep() {
 		closed := s.clock.Add(-s.cfg.Lateness).Truncate(rule.bucket())
 		cut := closed.Add(-rule.span() - s.extra[rule])
 		for key, g := range groups {
+			if g.asleep != "" && g.last().After(cut) && g.first().After(cut) {
+				continue
+			}
+			s.wake(g)
 			n := 0
 			for n < len(g.signals) && !g.signals[n].Time.After(cut) {
 				n++
@@ -557,6 +570,7 @@ func (s *state) sweep() {
 				b.next = max(b.next-n, 0)
 			}
 			s.kept -= n
+			s.sleep(g)
 		}
 	}
 	for sensor, minutes := range s.loss {
@@ -603,7 +617,7 @@ func (s *state) evict(groups []*group, enough func() bool) {
 			return
 		}
 		s.evicted++
-		s.kept -= len(g.signals)
+		s.kept -= g.size()
 		delete(s.groups[g.rule], g.key)
 		delete(s.waiting, g.group)
 	}
@@ -722,6 +736,9 @@ func (s *state) account(l *Loss) {
 	minutes[minute] = max(minutes[minute], l.Share)
 	for _, groups := range s.groups {
 		for _, g := range groups {
+			if g.asleep != "" {
+				continue // nothing was reported
+			}
 			for _, b := range g.buckets {
 				if b.sent != nil && !minute.After(b.sent.Last) && minute.Add(time.Minute).After(b.sent.First) {
 					s.touch(g)
