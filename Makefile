@@ -101,8 +101,10 @@ soak: ## run sensors for DURATION on a busy cable with faults (root); what they 
 	go test ./internal/soak -run '^TestSoak$$' -v -count=1 -timeout 0 -args -duration $(DURATION)
 
 .PHONY: bench-kafka
-bench-kafka: setup-test ## events per second to and from Kafka, beside its library's own writer
+bench-kafka: setup-test build ## events per second to and from Kafka, and through all to a search (root)
 	go test -run '^$$' -bench . -benchtime 1x -count 3 ./bus/kafka
+	go build -o $(CACHE)/bench/pace ./internal/pace
+	$(CACHE)/bench/pace
 
 AWAY   ?= 10m
 KILLS  ?= 20

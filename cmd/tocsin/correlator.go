@@ -8,7 +8,9 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -46,10 +48,13 @@ All correlators of a group need the same rules, lists and assets.`,
 	what := detectingFlags(cmd)
 	group := cmd.Flags().String("group", "tocsin-correlator", "consumer `GROUP`: correlators of one share the work")
 	lateness := cmd.Flags().Duration("lateness", correlator.DefaultLateness, "how far behind the latest event an event may be published and still count exactly")
-	remember := cmd.Flags().Int("remember", 1_000_000, "matches of rules to remember, at some 400 bytes each")
+	remember := cmd.Flags().Int("remember", 1_000_000, "matches of rules to remember, at some 200 to 400 bytes each")
 	once := cmd.Flags().Bool("once", false, "exit when everything that is published by now is stored")
 	measure := metricsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if os.Getenv("GOGC") == "" {
+			defer debug.SetGCPercent(debug.SetGCPercent(correlatorGC))
+		}
 		cfg, lists, err := what.config(cmd.ErrOrStderr())
 		if err != nil {
 			return err
@@ -91,6 +96,10 @@ All correlators of a group need the same rules, lists and assets.`,
 	}
 	return cmd
 }
+
+// correlatorGC is the garbage collector's percentage in a correlator, most of
+// whose memory is what it remembers for hours.
+const correlatorGC = 50
 
 // distributed is a correlator that shares the work with others: events of
 // Kafka → stage one → store, and signals to Kafka → stage two → alerts to the

@@ -56,11 +56,7 @@ func (t *track) recorded(ctx context.Context) ([]event.Event, error) {
 	if err != nil || len(captures) == 0 {
 		return nil, fmt.Errorf("%s has no captures of an ordinary day: %w", t.scenarios, err)
 	}
-	args := []string{"events"}
-	for _, c := range captures {
-		args = append(args, c)
-	}
-	text, err := exec.CommandContext(ctx, t.tocsin, args...).Output()
+	text, err := exec.CommandContext(ctx, t.tocsin, append([]string{"events"}, captures...)...).Output()
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +175,7 @@ func (t *track) rememberKeys(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	used, err := t.correlate(ctx, "keys", "--data", filepath.Join(t.work, "keys"), "--rules", dir, "--lateness", "1h", "--remember", fmt.Sprint(4*t.keys))
+	used, err := t.correlate(ctx, "keys", "--data", filepath.Join(t.work, "keys"), "--rules", dir, "--remember", fmt.Sprint(t.keys))
 	if err != nil {
 		return err
 	}
