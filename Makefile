@@ -103,7 +103,7 @@ soak: ## run sensors for DURATION on a busy cable with faults (root); what they 
 .PHONY: bench-kafka
 bench-kafka: setup-test build ## events per second to and from Kafka, and through all to a search (root)
 	go test -run '^$$' -bench . -benchtime 1x -count 3 ./bus/kafka
-	go build -o $(CACHE)/bench/pace ./internal/pace
+	go build -o $(CACHE)/bench/pace ./testdata/bench/pace
 	$(CACHE)/bench/pace
 
 AWAY   ?= 10m

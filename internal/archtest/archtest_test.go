@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"metrics":    {"event", "sensor", "bus", "correlator", "store"},
 	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "inventory", "console", "metrics"},
 	"internal":   {"event"},
-	"testdata":   {"event", "sensor"}, // programs that make test data
+	"testdata":   {"event", "sensor", "bus", "internal"}, // programs that make test data and measure
 }
 
 var testsMay = map[string][]string{

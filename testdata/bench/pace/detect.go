@@ -14,7 +14,6 @@ import (
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor"
 	protocols "github.com/tocsin/tocsin/sensor/proto/all"
-	"github.com/tocsin/tocsin/store/storetest"
 )
 
 // rules is how many rules are loaded besides those that come with Tocsin.
@@ -146,6 +145,9 @@ correlation:
 level: low
 `
 
+// start is when made events begin.
+var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
 // rememberKeys measures a correlator that remembers a match of each of many
 // groups.
 func (t *track) rememberKeys(ctx context.Context) error {
@@ -160,7 +162,7 @@ func (t *track) rememberKeys(ctx context.Context) error {
 	n := uint32(0)
 	if err := t.publish(ctx, "keys", t.keys, func() event.Event {
 		n++
-		at := storetest.Start.Add(time.Duration(n) * time.Millisecond)
+		at := start.Add(time.Duration(n) * time.Millisecond)
 		var ip [4]byte
 		binary.BigEndian.PutUint32(ip[:], 10<<24|n)
 		e := event.Event{Time: at, Sensor: "border", Iface: "eth0", Kind: event.KindFlow}
