@@ -39,7 +39,7 @@ func TestIndustrialAgainstTshark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []recording{iec104Recording, s7commRecording} {
+	for _, r := range []recording{iec104Recording, s7commRecording, dnp3Recording} {
 		file := "../../sensor/proto/" + r.file
 		args := append([]string{"-r", file, "-Y", r.filter, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|"}, r.args...)
 		for _, f := range r.fields {
@@ -196,6 +196,83 @@ var iec104Recording = recording{
 		}
 		if e.Get("ics.function.name").Str() == "P_AC_NA_1" {
 			many(messages, "ioa 500") // the parameter, which is no object of ours
+		}
+	},
+}
+
+var dnp3Recording = recording{
+	file:   "dnp3/testdata/dnp3.pcap",
+	filter: "dnp3 && !icmp", // which repeats what nobody took
+	fields: []string{
+		"dnp3.al.func", "dnp3.al.obj", "dnp3.al.ana.int", "dnp3.al.anaout.int", "dnp3.al.anaout.float", "dnp3.al.cnt", "dnp3.al.ctrlstatus",
+		"dnp3.al.file.handle",
+	},
+	theirs: func(values map[string][]string, word func(string)) {
+		for field, vs := range values {
+			for _, v := range vs {
+				field = strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(field, "dnp3."), ".int"), ".float")
+				word(field + " " + figure(strings.NewReplacer("True", "1", "False", "0").Replace(v)))
+			}
+		}
+	},
+	ours: func(e *event.Event, word func(string)) {
+		if e.Kind != "dnp3" {
+			return
+		}
+		if !e.Get("dnp3.link.frames").IsZero() {
+			return
+		}
+		fragments, _ := e.Get("dnp3.fragments").Int()
+		confirms, _ := e.Get("dnp3.confirms").Int()
+		code, _ := e.Get("ics.function.code").Int()
+		headers := func(name string) {
+			for _, h := range e.Get(name).List() {
+				x := event.Event{Fields: h.Object()}
+				group, _ := x.Get("group").Int()
+				variation, _ := x.Get("variation").Int()
+				if group != 110 { // octet strings, which tshark does not know as objects
+					word(fmt.Sprintf("al.obj %d", group<<8|variation))
+				}
+			}
+		}
+		if code < 129 {
+			word(fmt.Sprintf("al.func %d", code))
+			switch code {
+			case 15, 18, 22, 28, 29: // in which tshark does not look for objects
+			default:
+				headers("dnp3.request.headers")
+			}
+		}
+		headers("dnp3.response.headers")
+		for range fragments {
+			word(fmt.Sprintf("al.func %v", max(code, 129)))
+		}
+		for range confirms {
+			word("al.func 0")
+		}
+		for _, c := range e.Get("dnp3.controls").List() {
+			x := event.Event{Fields: c.Object()}
+			word("al.ctrlstatus 0") // of the request
+			word("al.ctrlstatus " + x.Get("status").String())
+		}
+		objects(e, func(typ string, _ int64, value string) {
+			switch typ {
+			case "analog_input":
+				word("al.ana " + figure(value))
+			case "analog_output":
+				word("al.anaout " + figure(value))
+			case "analog_output_command":
+				word("al.anaout " + figure(value))
+				word("al.anaout " + figure(value)) // the response repeats it
+			case "counter", "frozen_counter":
+				word("al.cnt " + figure(value))
+			}
+		})
+		for _, f := range e.Get("dnp3.files").List() {
+			x := event.Event{Fields: f.Object()}
+			if h := x.Get("handle"); !h.IsZero() {
+				word("al.file.handle " + h.String())
+			}
 		}
 	},
 }

@@ -1,6 +1,10 @@
 package corpus
 
-import "github.com/tocsin/tocsin/event"
+import (
+	"strconv"
+
+	"github.com/tocsin/tocsin/event"
+)
 
 // telecontrol takes note of an event of a protocol that power grids speak, by
 // tshark's names of fields: its records are of messages, ours of transactions.
@@ -33,8 +37,20 @@ func (s *seen) telecontrol(e *event.Event) {
 			add("iec60870_asdu.typeid", answer, 1)
 			add("iec60870_asdu.addr", text("ics.unit"), 1)
 		}
+	case "dnp3":
+		code := number("ics.function.code")
+		switch {
+		case text("ics.function.code") == "":
+			return
+		case code >= 129:
+			add("dnp3.al.func", strconv.Itoa(code), max(number("dnp3.fragments"), 1))
+		default:
+			add("dnp3.al.func", strconv.Itoa(code), 1)
+			add("dnp3.al.func", text("dnp3.response.code"), number("dnp3.fragments"))
+		}
+		add("dnp3.al.func", "0", number("dnp3.confirms"))
 	}
 }
 
 // telecontrolFields are the fields that are compared with tshark's counts.
-var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr"}
+var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr", "dnp3.al.func"}

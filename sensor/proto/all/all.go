@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/proto"
+	"github.com/tocsin/tocsin/sensor/proto/dnp3"
 	"github.com/tocsin/tocsin/sensor/proto/dns"
 	"github.com/tocsin/tocsin/sensor/proto/http"
 	"github.com/tocsin/tocsin/sensor/proto/iec104"
@@ -23,6 +24,8 @@ func Protocols() []proto.Protocol {
 		dns.Protocol,
 		dns.Stream,
 		s7comm.Protocol,
+		dnp3.Stream,
+		dnp3.Protocol,
 		iec104.Protocol,
 		modbus.Protocol,
 	}
