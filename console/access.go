@@ -180,15 +180,17 @@ func client(r *http.Request) string {
 	return host
 }
 
-// The budget of one client: requests a second, and at once.
+// The budget of one client, unless Config says otherwise: requests a second,
+// and four times as many at once.
 const (
-	rate      = 50
-	burst     = 200
+	usualRate = 50
+	atOnce    = 4
 	maxBudget = 10_000 // clients that are remembered
 )
 
 // limiter gives each client a budget of requests (a token bucket).
 type limiter struct {
+	rate    float64
 	mu      sync.Mutex
 	clients *lru.Cache[string, *budget]
 }
@@ -198,27 +200,28 @@ type budget struct {
 	at   time.Time
 }
 
-func newLimiter() *limiter {
+func newLimiter(rate int) *limiter {
 	clients, err := lru.New[string, *budget](maxBudget)
 	if err != nil {
 		panic(err) // the size is a constant
 	}
-	return &limiter{clients: clients}
+	return &limiter{rate: float64(rate), clients: clients}
 }
 
 // take returns how long a client has to wait; 0: not at all.
 func (l *limiter) take(client string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	burst := atOnce * l.rate
 	b, ok := l.clients.Get(client)
 	if !ok {
 		b = &budget{left: burst, at: now}
 		l.clients.Add(client, b)
 	}
-	b.left = min(burst, b.left+rate*now.Sub(b.at).Seconds())
+	b.left = min(burst, b.left+l.rate*now.Sub(b.at).Seconds())
 	b.at = now
 	if b.left < 1 {
-		return time.Duration((1 - b.left) / rate * float64(time.Second))
+		return time.Duration((1 - b.left) / l.rate * float64(time.Second))
 	}
 	b.left--
 	return 0
@@ -237,7 +240,7 @@ func (c *Console) limit(next http.Handler) http.Handler {
 			}
 			if wait := c.limiter.take(from, time.Now()); wait > 0 {
 				w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-				writeProblem(w, http.StatusTooManyRequests, "too many requests: this client may ask "+strconv.Itoa(rate)+" times a second")
+				writeProblem(w, http.StatusTooManyRequests, "too many requests: this client may ask "+strconv.Itoa(c.Rate)+" times a second")
 				return
 			}
 		}

@@ -45,6 +45,7 @@ type Config struct {
 	Version string         // of the program, shown on the page
 	Hosts   []string       // names under which the console may be asked for, besides localhost and any address
 	Log     *slog.Logger   // nil: slog.Default
+	Rate    int            // requests a second of one client; 0: 50
 
 	// Local lets whoever reaches the console be the operator as long as there
 	// are no users. Only for a loopback address.
@@ -103,9 +104,12 @@ func New(cfg Config) *Console {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	if cfg.Rate == 0 {
+		cfg.Rate = usualRate
+	}
 	c := &Console{
 		Config: cfg, accounts: account.New(cfg.Desk), book: incident.Book{Desk: cfg.Desk, Store: cfg.Store},
-		limiter: newLimiter(), exports: make(chan struct{}, maxExports),
+		limiter: newLimiter(cfg.Rate), exports: make(chan struct{}, maxExports),
 	}
 	c.hub.start(c)
 

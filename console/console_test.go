@@ -122,7 +122,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.Config = Config{
 		Store: st, Desk: d, Audit: l, Schema: schema, Build: trace.Build, Formats: all.Formats(), Version: "v9",
-		Hosts: []string{"tocsin.example"}, Local: true,
+		Hosts: []string{"tocsin.example"}, Local: true, Rate: 10_000,
 	}
 	f.Server = httptest.NewServer(New(f.Config))
 	t.Cleanup(func() {

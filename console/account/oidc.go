@@ -27,7 +27,7 @@ type ProviderConfig struct {
 	Title    string // what the page calls it
 	Redirect string // URL of the console's /api/v1/session/oidc/callback, as registered there
 	Scopes   []string
-	Claim    string            // of the ID token that lists groups
+	Claim    string            // of the ID token, or of what the provider says beside it, that lists groups
 	Roles    map[string][]Role // of each group
 	HTTP     *http.Client      // nil: the usual one
 }
@@ -157,6 +157,26 @@ func (p *Provider) End(ctx context.Context, carry, state, code string) (o Outsid
 	var claims map[string]any
 	if err := id.Claims(&claims); err != nil {
 		return o, "", fmt.Errorf("identity provider %s: %w", p.cfg.Issuer, err)
+	}
+	// Many providers put only what is needed into the ID token, and the rest
+	// where it is asked for (OpenID Connect Core 5.3 and 5.4).
+	if provider.UserInfoEndpoint() != "" {
+		info, err := provider.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
+		if err != nil {
+			return o, "", fmt.Errorf("identity provider %s: %w", p.cfg.Issuer, err)
+		}
+		if info.Subject != id.Subject {
+			return o, "", fmt.Errorf("identity provider %s: speaks of another person than its ID token", p.cfg.Issuer)
+		}
+		var more map[string]any
+		if err := info.Claims(&more); err != nil {
+			return o, "", fmt.Errorf("identity provider %s: %w", p.cfg.Issuer, err)
+		}
+		for k, v := range more {
+			if _, has := claims[k]; !has {
+				claims[k] = v
+			}
+		}
 	}
 	o = Outside{Issuer: id.Issuer, Subject: id.Subject}
 	o.Name, _ = claims["preferred_username"].(string)
