@@ -44,3 +44,36 @@ var s7commRecording = recording{
 		}
 	},
 }
+
+var enipRecording = recording{
+	file:   "enip/testdata/enip.pcap",
+	filter: "enip",
+	fields: []string{"enip.command", "cip.service"},
+	theirs: eachValue,
+	ours: func(e *event.Event, word func(string)) {
+		if e.Kind != "enip" {
+			return
+		}
+		command := "enip.command " + e.Get("enip.command.code").String()
+		service, _ := e.Get("ics.function.code").Int()
+		cip, inside := e.Get("ics.protocol").Str() == "cip", !e.Get("cip.index").IsZero()
+		if !inside {
+			word(command)
+			if routed, _ := e.Get("cip.routed").Bool(); routed {
+				word("cip.service 82")
+			}
+		}
+		if cip {
+			word("cip.service " + strconv.FormatInt(service, 10))
+		}
+		if e.Get("ics.status.code").IsZero() {
+			return
+		}
+		if !inside {
+			word(command)
+		}
+		if cip && e.Get("enip.status").IsZero() {
+			word("cip.service " + strconv.FormatInt(service|0x80, 10))
+		}
+	},
+}

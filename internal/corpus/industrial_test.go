@@ -15,7 +15,8 @@ func (s *seen) industrial(e *event.Event) {
 		}
 		s.fields[field][value]++
 	}
-	if e.Kind == "s7comm" {
+	switch e.Kind {
+	case "s7comm":
 		asked, ok := number("s7comm.rosctr.code")
 		if !ok {
 			return
@@ -31,8 +32,37 @@ func (s *seen) industrial(e *event.Event) {
 				add("s7comm.param.func", fmt.Sprintf("0x%02x", f))
 			}
 		}
+	case "enip":
+		command, ok := number("enip.command.code")
+		if !ok {
+			return // statistics
+		}
+		_, both := number("ics.latency")
+		_, answered := number("ics.status.code")
+		_, inside := number("cip.index")
+		_, refused := number("enip.status")
+		service, _ := number("ics.function.code")
+		if both || !answered {
+			if !inside {
+				add("enip.command", fmt.Sprintf("0x%04x", command))
+			}
+			if routed, _ := e.Get("cip.routed").Bool(); routed && !inside {
+				add("cip.service", "0x52")
+			}
+			if e.Get("ics.protocol").Str() == "cip" {
+				add("cip.service", fmt.Sprintf("0x%02x", service))
+			}
+		}
+		if answered {
+			if !inside {
+				add("enip.command", fmt.Sprintf("0x%04x", command))
+			}
+			if e.Get("ics.protocol").Str() == "cip" && !refused {
+				add("cip.service", fmt.Sprintf("0x%02x", service|0x80))
+			}
+		}
 	}
 }
 
 // industrialFields are those that are compared with tshark's.
-var industrialFields = []string{"s7comm.header.rosctr", "s7comm.param.func"}
+var industrialFields = []string{"s7comm.header.rosctr", "s7comm.param.func", "enip.command", "cip.service"}

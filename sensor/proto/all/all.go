@@ -6,6 +6,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto"
 	"github.com/tocsin/tocsin/sensor/proto/dnp3"
 	"github.com/tocsin/tocsin/sensor/proto/dns"
+	"github.com/tocsin/tocsin/sensor/proto/enip"
 	"github.com/tocsin/tocsin/sensor/proto/http"
 	"github.com/tocsin/tocsin/sensor/proto/iec104"
 	"github.com/tocsin/tocsin/sensor/proto/modbus"
@@ -26,6 +27,8 @@ func Protocols() []proto.Protocol {
 		s7comm.Protocol,
 		dnp3.Stream,
 		dnp3.Protocol,
+		enip.Protocol,
+		enip.Datagrams,
 		iec104.Protocol,
 		modbus.Protocol,
 	}

@@ -53,6 +53,7 @@ func (m *Memory) Set(key []byte, v event.Value) {
 		if m.values == nil {
 			m.values = map[string]*event.Value{}
 		}
-		m.values[string(key)] = &v
+		kept := v // v itself would be allocated by every call
+		m.values[string(key)] = &kept
 	}
 }
