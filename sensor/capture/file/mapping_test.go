@@ -3,6 +3,7 @@ package file_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -74,6 +75,34 @@ func TestMap(t *testing.T) {
 		path, _ = onDisk(t, 10)
 		if all, err := read(open(t, path, true, way)); len(all) != 10 || err != io.EOF {
 			t.Errorf("%s: %d packets of a small file, and %v", name, len(all), err)
+		}
+	}
+}
+
+// TestMapDamaged asks that a mapped file that is damaged anywhere is what it is to
+// who reads it.
+func TestMapDamaged(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		path, content := onDisk(t, 6000)
+		for range 1 + random.IntN(3) {
+			at := 300_000 + random.IntN(len(content)-300_000)
+			if random.IntN(2) == 0 {
+				at = at/1016*1016 + 24 + random.IntN(16) // within a header
+			}
+			for i := range content[at:min(len(content), at+1+random.IntN(4))] {
+				content[at+i] = byte(random.Uint32())
+			}
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for name, way := range ways {
+			want, wantErr := read(open(t, path, false, way))
+			got, err := read(open(t, path, true, way))
+			if !slices.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%s: %d packets and %v, want %d and %v", name, len(got), err, len(want), wantErr)
+			}
 		}
 	}
 }
