@@ -490,7 +490,7 @@ func TestStrangersAreRefused(t *testing.T) {
 
 func TestEveryAnswerIsGuarded(t *testing.T) {
 	f := newFixture(t)
-	for _, path := range []string{"/", "/alerts/x", "/openapi.json", "/api/v1/status", "/api/none", "/assets/none.js"} {
+	for _, path := range []string{"/", "/alerts/x", "/openapi.json", "/api/v1/status", "/api/none", "/static/none.js"} {
 		_, h, _ := f.do(t, "GET", path, "")
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'self'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") {
@@ -580,7 +580,7 @@ func TestStreamTellsOfNewAlertsAndJudgements(t *testing.T) {
 func TestPage(t *testing.T) {
 	p := newPage(fstest.MapFS{
 		"index.html":       {Data: []byte("<!doctype html>page")},
-		"assets/app-1a.js": {Data: []byte("script")},
+		"static/app-1a.js": {Data: []byte("script")},
 		".gitkeep":         {},
 	})
 	ask := func(path, etag string) *httptest.ResponseRecorder {
@@ -595,14 +595,14 @@ func TestPage(t *testing.T) {
 			t.Errorf("%s: %d %s %v", path, w.Code, w.Body, w.Header())
 		}
 	}
-	w := ask("/assets/app-1a.js", "")
+	w := ask("/static/app-1a.js", "")
 	if w.Body.String() != "script" || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/javascript") {
 		t.Errorf("asset: %s %v", w.Body, w.Header())
 	}
-	if w := ask("/assets/app-1a.js", w.Header().Get("ETag")); w.Code != http.StatusNotModified {
+	if w := ask("/static/app-1a.js", w.Header().Get("ETag")); w.Code != http.StatusNotModified {
 		t.Errorf("the same asset again: %d", w.Code)
 	}
-	if w := ask("/assets/gone.js", ""); w.Code != http.StatusNotFound {
+	if w := ask("/static/gone.js", ""); w.Code != http.StatusNotFound {
 		t.Errorf("an asset of another build: %d", w.Code)
 	}
 	w = httptest.NewRecorder()

@@ -25,7 +25,7 @@ func built() fs.FS {
 	return sub
 }
 
-// page serves the built page from memory. Files under assets/ carry a hash of
+// page serves the built page from memory. Files under static/ carry a hash of
 // their content in their names and are kept by browsers for good; the rest is
 // asked for anew each time and answered with 304 if it is the same.
 type page struct {
@@ -68,7 +68,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	f, ok := p.files[name]
-	hashed := strings.HasPrefix(name, "assets/")
+	hashed := strings.HasPrefix(name, "static/")
 	switch {
 	case ok && hashed:
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")

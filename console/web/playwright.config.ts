@@ -4,7 +4,8 @@ import { defineConfig } from '@playwright/test';
 // names another one.
 export default defineConfig({
   testDir: 'tests',
-  timeout: 30_000,
+  timeout: 60_000,
+  expect: { timeout: 10_000 }, // other work may have the machine
   workers: 1,
   fullyParallel: false,
   reporter: [['list']],

@@ -7,6 +7,7 @@ export default defineConfig({
     target: 'es2022',
     // The server's policy allows no data: scripts or styles; keep all in files.
     assetsInlineLimit: 0,
+    assetsDir: 'static', // /assets is a page
     modulePreload: { polyfill: false },
     emptyOutDir: false, // dist/.gitkeep stays; scripts/clean.mjs removes the rest
   },

@@ -1,11 +1,7 @@
 import axeCore from 'axe-core';
 import type { Page } from '@playwright/test';
 import { readFileSync } from 'node:fs';
-import { expect, open, recorded, rows, start, test } from './server';
-
-const total = (page: Page) => page.getByTestId('total');
-const query = (page: Page) => page.getByRole('combobox', { name: /Query|查询/ });
-const detail = (page: Page) => page.locator('article.detail');
+import { detail, dialog, expect, open, press, query, recorded, rows, start, test, total } from './server';
 
 async function ask(page: Page, text: string) {
   await query(page).fill(text);
@@ -13,15 +9,19 @@ async function ask(page: Page, text: string) {
 }
 
 test('alerts of the intrusion are there, latest first', async ({ page, url }) => {
-  await open(page, url, '/');
+  await page.goto(url + '/');
+  await expect(page).toHaveTitle('Situation · Tocsin');
+  await open(page, url, '/alerts');
   await expect(page).toHaveTitle('Alerts · Tocsin');
   await expect(total(page)).toHaveText(/^[1-9]\d* in all$/);
-  const times = await rows(page).locator('> :first-child').allInnerTexts();
+  const times = await rows(page).locator('> :nth-child(2)').allInnerTexts();
   expect(times.length).toBeGreaterThan(5);
   expect(times).toEqual([...times].sort().reverse());
   await page.getByRole('button', { name: /Time \(UTC\)/ }).click();
   await expect(page).toHaveURL(/order=asc/);
-  await expect(rows(page).first().locator('> :first-child')).toHaveText([...times].sort()[0] ?? '');
+  await expect(rows(page).first().locator('> :nth-child(2)')).not.toHaveText(times[0] ?? '');
+  const turned = await rows(page).locator('> :nth-child(2)').allInnerTexts();
+  expect(turned).toEqual([...turned].sort());
 });
 
 test('a query narrows the table, the histogram and the facets alike', async ({ page, url }) => {
@@ -73,7 +73,7 @@ test('fields and values are completed', async ({ page, url }) => {
 
 test('a facet adds to the query, and its minus excludes', async ({ page, url }) => {
   await open(page, url, '/alerts');
-  const rule = page.locator('.facets details').nth(1);
+  const rule = page.locator('.facets details').nth(2);
   await rule.locator('.pick').first().click();
   await expect(query(page)).toHaveValue(/^rule\.name: /);
   await page.goto(url + '/alerts');
@@ -131,28 +131,6 @@ test('an alert explains itself and shows its evidence', async ({ page, url }) =>
   await expect(detail(page).locator('h1')).not.toBeEmpty();
 });
 
-test('triage needs a reason for a verdict, and reaches a second page', async ({ page, url, context }) => {
-  const path = '/alerts?q=tocsin.alert.level%3A%20high';
-  await open(page, url, path);
-  const other = await context.newPage();
-  await open(other, url, path);
-  await rows(page).first().click();
-  await detail(page).getByRole('button', { name: /Acknowledge/ }).click();
-  await expect(rows(page).first()).toContainText('acknowledged');
-  await expect(rows(other).first()).toContainText('acknowledged');
-  await detail(page).getByRole('button', { name: /False positive/ }).click();
-  const save = detail(page).getByRole('button', { name: 'Save verdict' });
-  await expect(save).toBeDisabled();
-  await page.getByLabel(/Reason/).fill('<b>our own</b> scanner');
-  await save.click();
-  await expect(rows(page).first()).toContainText('false positive');
-  await expect(detail(page)).toContainText('<b>our own</b> scanner');
-  await expect(rows(other).first()).toContainText('false positive');
-  await detail(page).getByRole('button', { name: 'Reopen' }).click();
-  await expect(rows(page).first()).toContainText('open');
-  await other.close();
-});
-
 test('the trace shows its hops with reasons, and every export is a file', async ({ page, url }) => {
   await open(page, url, '/alerts?q=tocsin.alert.level%3A%20critical');
   await rows(page).first().click();
@@ -184,7 +162,7 @@ test('alerts appear by themselves while packets come in', async ({ browser }) =>
   const context = await browser.newContext({ locale: 'en-US' });
   const page = await context.newPage();
   try {
-    await page.goto(server.url + '/');
+    await page.goto(server.url + '/alerts');
     await expect(page.getByText('Nothing is stored yet', { exact: false })).toBeVisible();
     server.stdin.end(readFileSync(recorded('intrusion', 'border.pcap.zst')));
     await expect(rows(page).first()).toBeVisible({ timeout: 15_000 });
@@ -195,79 +173,73 @@ test('alerts appear by themselves while packets come in', async ({ browser }) =>
   }
 });
 
-test('every sensor’s account comes out', async ({ page, url }) => {
-  await page.goto(url + '/sensors');
-  const accounts = page.locator('tbody tr');
-  await expect(accounts).toHaveCount(3);
-  for (const row of await accounts.all()) await expect(row).toContainText('comes out');
-});
-
 test('language, theme and zone change and stay', async ({ page, url }) => {
   await open(page, url, '/alerts');
   await page.getByRole('button', { name: '中文' }).click();
-  await expect(page.getByRole('link', { name: '告警' })).toBeVisible();
+  await expect(page.locator('nav').getByRole('link', { name: '告警' })).toBeVisible();
   await expect(page.locator('html')).toHaveAttribute('lang', 'zh-CN');
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const dark = await background();
   await page.getByRole('button', { name: '浅色' }).click();
   expect(await background()).not.toBe(dark);
   await page.reload();
-  await expect(page.getByRole('link', { name: '告警' })).toBeVisible();
+  await expect(page.locator('nav').getByRole('link', { name: '告警' })).toBeVisible();
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
   await page.goto(url + '/alerts?lang=en');
-  await expect(page.getByRole('link', { name: 'Alerts' })).toBeVisible();
+  await expect(page.locator('nav').getByRole('link', { name: 'Alerts' })).toBeVisible();
 });
 
 test('no English word is left in Chinese', async ({ page, url }) => {
-  for (const path of ['/alerts', '/events', '/sensors', '/trace']) {
+  for (const path of ['/situation', '/alerts', '/events', '/incidents', '/assets', '/rules', '/reputation', '/sensors', '/trace', '/admin/audit', '/admin/tokens']) {
     await page.goto(url + path + '?lang=zh');
-    await expect(page.locator('nav')).toContainText('告警');
+    await expect(page.locator('nav').first()).toContainText('告警');
     const labels = await page.locator('button, th, h1, h2, [role=columnheader], label').allInnerTexts();
-    const english = labels.map((l) => l.trim()).filter((l) => /\b(Alerts?|Events?|Time|Level|Rule|Source|Target|Status|Search|From|To|Trace|Sensor|Count)\b/.test(l));
+    const english = labels.map((l) => l.trim()).filter((l) => /\b(Alerts?|Events?|Time|Level|Rule|Source|Target|Status|Search|From|To|Trace|Sensor|Count|Name|Zone|Owner|State|File|User|Token|Incident)\b/.test(l));
     expect(english.filter((l) => !/[.:]/.test(l) && /^[A-Z]/.test(l) && l.length < 20), path).toEqual([]);
   }
 });
 
-test('the whole way without a mouse', async ({ page, url }) => {
+test('keys do what they say, and nothing while somebody types', async ({ page, url }) => {
   await open(page, url, '/alerts?lang=en');
-  const press = (...keys: string[]) => keys.reduce((p, k) => p.then(() => page.keyboard.press(k)), Promise.resolve());
-  await press('g', 's');
-  await expect(page).toHaveURL(/\/sensors/);
-  await press('g', 'a');
+  for (const [key, place] of [['o', 'situation'], ['i', 'incidents'], ['h', 'assets'], ['r', 'rules'], ['p', 'reputation'], ['s', 'sensors'], ['m', 'admin'], ['t', 'trace'], ['e', 'events'], ['a', 'alerts']] as const) {
+    await press(page, 'g', key);
+    await expect(page).toHaveURL(new RegExp('/' + place));
+  }
   await expect(rows(page).first()).toBeVisible();
-  await press('/');
+  await press(page, '/');
   await page.keyboard.type('rule.name: *jad and g s'); // keys do nothing in a field
   await expect(page).toHaveURL(/\/alerts/);
   await query(page).fill('tocsin.alert.level: critical');
-  await press('Enter');
+  await press(page, 'Enter');
   await expect(rows(page).first().locator('.level')).toHaveText('critical');
-  await press('Escape', 'j', 'j', 'k', 'Enter');
+  await press(page, 'Escape', 'j', 'j', 'k', 'Enter');
   await expect(page).toHaveURL(/\/alerts\/[0-9a-f]{32}/);
   await expect(rows(page).first()).toHaveAttribute('aria-selected', 'true');
   const first = page.url();
-  await press('j');
+  await press(page, 'j');
   await expect(page).not.toHaveURL(first);
-  await press('a');
-  await expect(detail(page).getByRole('status')).toContainText('acknowledged');
-  await press('p');
-  await page.keyboard.type('seen on the wire');
-  await press('Control+Enter');
-  await expect(detail(page).locator('header')).toContainText('true positive');
-  await press('t');
+  await press(page, 'T');
   await expect(page).toHaveURL(/\/trace\//);
   await expect(page.locator('.graph')).toBeVisible();
-  await press('j');
+  await press(page, 'j');
   await expect(page).toHaveURL(/hop=p0/);
-  await press('Escape');
+  await press(page, 'Escape');
   await expect(page).toHaveURL(/\/alerts\/[0-9a-f]{32}/);
-  await press('Escape');
+  await press(page, 'Escape');
   await expect(page).toHaveURL(/\/alerts(\?|$)/);
-  await press('?');
-  await expect(page.getByRole('dialog')).toContainText('Trace the selected alert');
-  await press('Escape');
-  await expect(page.getByRole('dialog')).toHaveCount(0);
-  await press('d');
+  await press(page, 't');
+  await expect(page.getByRole('textbox', { name: 'From' })).toBeFocused();
+  await press(page, 'Escape', '?');
+  await expect(dialog(page)).toContainText('Trace the selected alert');
+  await press(page, 'Escape');
+  await expect(dialog(page)).toHaveCount(0);
+  await press(page, 'd');
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
+  await press(page, 'Control+k');
+  await page.keyboard.type('sensors');
+  await expect(dialog(page).getByRole('option')).toHaveCount(1);
+  await press(page, 'Enter');
+  await expect(page).toHaveURL(/\/sensors/);
 });
 
 test('the address holds the whole state', async ({ page, url, browser }) => {
@@ -302,7 +274,7 @@ test('only rows in sight are in the document, and all can be reached', async ({ 
   }
   const index = await rows(page).last().getAttribute('aria-rowindex');
   expect(Number(index)).toBeGreaterThan(1000);
-  await expect(rows(page).last()).toContainText('→');
+  await expect(rows(page).last()).not.toBeEmpty();
 });
 
 test('the server guards the page', async ({ page, url }) => {
@@ -321,7 +293,8 @@ test('the first view is small', async ({ page, url }) => {
     if (new URL(r.url()).pathname.startsWith('/api/')) return;
     void r.request().sizes().then((s) => (bytes += s.responseBodySize), () => undefined);
   });
-  await open(page, url, '/');
+  await page.goto(url + '/');
+  await expect(page.locator('.warning')).toBeVisible();
   await page.waitForTimeout(300);
   expect(bytes).toBeGreaterThan(10_000);
   expect(bytes).toBeLessThan(200_000);
@@ -331,25 +304,33 @@ const axe = axeCore.source;
 
 for (const theme of ['dark', 'light'] as const) {
   test(`accessible in ${theme}`, async ({ page, url }) => {
+    test.setTimeout(120_000); // some thirty screens
     await page.emulateMedia({ colorScheme: theme });
     const id = await page.request.get(url + '/api/v1/alerts?limit=1&q=' + encodeURIComponent('tocsin.alert.level: critical'));
     const alert = ((await id.json()) as { items: { event: { id: string } }[] }).items[0]?.event.id ?? '';
-    for (const path of ['/alerts', `/alerts/${alert}`, '/events?lang=zh', '/sensors', `/trace/${alert}?hop=p0`]) {
-      await page.goto(url + path);
-      await page.waitForTimeout(500);
+    const made = await page.request.post(url + '/api/v1/incidents', { data: { title: 'Looked at by axe', type: 'intrusion', alerts: [alert], assets: ['10.50.0.11'] } });
+    const incident = ((await made.json()) as { id: string }).id;
+    const screens = ['/situation', '/alerts', `/alerts/${alert}`, '/alerts?group=rule', '/events?lang=zh', '/events?lang=en&view=talkers', '/incidents', `/incidents/${incident}`, `/incidents/${incident}?tab=tasks`, '/assets', '/assets/10.50.0.11', '/rules', '/reputation?look=198.51.100.66', '/sensors', '/sensors/dmz', '/admin/users', '/admin/audit', `/trace/${alert}?hop=p0`, '/sign-in'];
+    for (const path of [...screens, '/alerts#Control+k', '/alerts#?', '/alerts#x#x#f', `/alerts/${alert}#.`, '/alerts#w']) {
+      const [at = '', ...keys] = path.split('#');
+      await page.goto(url + at);
+      await page.waitForTimeout(350);
+      for (const k of keys) await page.keyboard.press(k);
+      if (keys.length) await page.waitForTimeout(200);
       await page.evaluate(axe);
       const violations = await page.evaluate(async () => {
         const { axe } = globalThis as unknown as { axe: { run: (o: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> } };
         const r = await axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
         return r.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160) + ' ' + (n.failureSummary ?? '').slice(0, 200)).slice(0, 3).join(' | ')}`);
       });
-      expect(violations, path).toEqual([]);
+      expect.soft(violations, path).toEqual([]);
     }
   });
 }
 
 test.describe('hostile values', () => {
   test('stay text', async ({ page, url }) => {
+    test.setTimeout(120_000);
     // What the server answers is replaced by what an attacker could bring it to
     // say; nothing may run, nothing may break.
     const evil = '"><img src=x onerror=alert(1)><script>alert(2)</script>\u202egpj.exe مرحبا ' + 'A'.repeat(10_000);
@@ -359,8 +340,8 @@ test.describe('hostile values', () => {
       const type = response.headers()['content-type'] ?? '';
       if (!type.includes('json')) return route.fulfill({ response });
       const poison = (v: unknown, key = ''): unknown => {
-        if (typeof v === 'string') return /^(message|name|value|predicate|text|title|reason|original|path|question|subject|zone)$/.test(key) && !/^\w+$/.test(v) ? v + evil : v;
-        if (Array.isArray(v)) return v.map((x) => poison(x, key));
+        if (typeof v === 'string') return /^(message|name|value|predicate|text|title|reason|original|path|question|subject|zone|role|owner|detail|description|summary|display|actor|target|problem)$/.test(key) && !/^\w+$/.test(v) ? v + evil : v;
+        if (Array.isArray(v)) return v.map((x, i) => (i < 5 ? poison(x, key) : x));
         if (v && typeof v === 'object') return Object.fromEntries(Object.entries(v).map(([k, x]) => [k, poison(x, k)]));
         return v;
       };
@@ -372,12 +353,16 @@ test.describe('hostile values', () => {
     await detail(page).locator('.evidence summary').first().click();
     await detail(page).getByRole('link', { name: /Trace/ }).first().click();
     await expect(page.locator('.graph .node').first()).toBeVisible();
-    await page.goto(url + '/events');
-    await expect(rows(page).first()).toBeVisible();
-    await rows(page).first().click();
-    await expect(detail(page).locator('h1')).toBeVisible();
-    expect(await page.locator('img, #app script').count()).toBe(0);
-    // No value widens the page.
-    expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+    for (const path of ['/situation', '/alerts?group=rule', '/events', '/events?view=talkers', '/incidents', '/assets', '/assets/10.50.0.11', '/rules', '/reputation?look=198.51.100.66', '/sensors', '/admin/audit']) {
+      await page.goto(url + path);
+      await page.waitForTimeout(400);
+      if (path === '/events') {
+        await rows(page).first().click();
+        await expect(detail(page).locator('h1')).toBeVisible();
+      }
+      expect(await page.locator('img, #app script').count(), path).toBe(0);
+      // No value widens the page.
+      expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), path).toBe(true);
+    }
   });
 });

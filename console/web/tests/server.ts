@@ -7,11 +7,12 @@ import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const binary = process.env.TOCSIN ?? join(root, 'bin/tocsin');
+export const binary = process.env.TOCSIN ?? join(root, 'bin/tocsin');
 
 /** One program, from packets to the page. */
 export interface Server {
   url: string;
+  data: string; // folder of its store
 }
 
 /** Starts `tocsin run` and waits until its captures are stored, or with live only until it listens. */
@@ -33,6 +34,7 @@ export async function start(args: string[], live = false): Promise<Server & { st
   });
   return {
     url,
+    data,
     stdin: child.stdin,
     stop: async () => {
       child.kill('SIGTERM');
@@ -46,18 +48,33 @@ export async function start(args: string[], live = false): Promise<Server & { st
 export const recorded = (name: string, file: string) => join(root, 'testdata/scenarios', name, file);
 
 /** The arguments that replay a recorded scenario. */
-function scenario(name: string): string[] {
+export function scenario(name: string): string[] {
   const dir = join(root, 'testdata/scenarios', name);
   const files = readdirSync(dir).sort();
   const args = files.filter((f) => /\.pcap(ng)?(\.(zst|gz))?$/.test(f)).flatMap((f) => ['-r', join(dir, f)]);
   if (files.includes('assets.yml')) args.push('--assets', join(dir, 'assets.yml'));
+  if (files.includes('reputation.csv')) args.push('--intel', join(dir, 'reputation.csv'));
   return args;
 }
 
-/**
- * A page that fails its test if it asks another origin for anything, writes
- * an error to the console, throws, or shows a dialog.
- */
+/** Notes what a page must never do: ask another origin, write an error to the console, throw, show a dialog. */
+export function watch(page: Page, url: string, expected: RegExp[]): string[] {
+  const wrong: string[] = [];
+  page.on('request', (r) => {
+    if (!r.url().startsWith(url + '/') && !/^(data|blob):/.test(r.url())) wrong.push('foreign request: ' + r.url());
+  });
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !expected.some((e) => e.test(m.text()))) wrong.push(`console: ${m.text()} ${m.location().url}`);
+  });
+  page.on('pageerror', (e) => wrong.push('thrown: ' + e.message));
+  page.on('dialog', (d) => {
+    wrong.push('dialog: ' + d.message());
+    void d.dismiss();
+  });
+  return wrong;
+}
+
+/** A page that fails its test if it does what watch notes. */
 export const test = base.extend<{ page: Page; url: string; expected: RegExp[] }, { server: Server }>({
   server: [
     // eslint-disable-next-line no-empty-pattern -- Playwright reads the parameter's shape
@@ -73,18 +90,7 @@ export const test = base.extend<{ page: Page; url: string; expected: RegExp[] },
   // eslint-disable-next-line no-empty-pattern
   expected: async ({}, use) => use([]),
   page: async ({ page, url, expected }, use) => {
-    const wrong: string[] = [];
-    page.on('request', (r) => {
-      if (!r.url().startsWith(url + '/') && !r.url().startsWith('data:')) wrong.push('foreign request: ' + r.url());
-    });
-    page.on('console', (m) => {
-      if (m.type() === 'error' && !expected.some((e) => e.test(m.text()))) wrong.push('console: ' + m.text());
-    });
-    page.on('pageerror', (e) => wrong.push('thrown: ' + e.message));
-    page.on('dialog', (d) => {
-      wrong.push('dialog: ' + d.message());
-      void d.dismiss();
-    });
+    const wrong = watch(page, url, expected);
     await use(page);
     expect(wrong).toEqual([]);
   },
@@ -93,9 +99,18 @@ export const test = base.extend<{ page: Page; url: string; expected: RegExp[] },
 export { expect };
 
 export const rows = (page: Page) => page.locator('[role="grid"] .body [role="row"]');
+export const total = (page: Page) => page.getByTestId('total');
+export const query = (page: Page) => page.getByRole('combobox', { name: /Query|查询/ });
+export const detail = (page: Page) => page.locator('article.detail');
+export const dialog = (page: Page) => page.getByRole('dialog');
 
 /** Goes to a page and waits until it has shown its answer. */
 export async function open(page: Page, url: string, path: string) {
   await page.goto(url + path);
   await expect(rows(page).first()).toBeVisible();
+}
+
+/** Presses keys one after the other. */
+export async function press(page: Page, ...keys: string[]) {
+  for (const k of keys) await page.keyboard.press(k);
 }

@@ -32,7 +32,13 @@ let prefixAt = 0;
 
 function typing(e: KeyboardEvent): boolean {
   const el = e.target;
+  if (el instanceof HTMLInputElement && /^(checkbox|radio|button)$/.test(el.type)) return false;
   return el instanceof HTMLElement && (el.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(el.tagName));
+}
+
+/** Whether something lies over the page and has the keys for itself. */
+function covered(e: KeyboardEvent): boolean {
+  return e.target instanceof Element && !!e.target.closest('dialog, [role="dialog"], [role="menu"]');
 }
 
 /** Whether Enter or space on this element already means something. */
@@ -41,7 +47,17 @@ function acts(e: KeyboardEvent): boolean {
 }
 
 export function onKey(e: KeyboardEvent) {
-  if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || e.isComposing) return;
+  if (e.defaultPrevented || e.isComposing || covered(e)) return;
+  if ((e.ctrlKey || e.metaKey) && !e.altKey && !e.shiftKey) {
+    // With Control a key means the same wherever one is.
+    const found = bindings.find((b) => b.keys === 'Control+' + e.key);
+    if (found) {
+      e.preventDefault();
+      found.run();
+    }
+    return;
+  }
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
   if (typing(e)) {
     if (e.key === 'Escape') (e.target as HTMLElement).blur();
     return;

@@ -1,7 +1,21 @@
 import * as api from './api';
-import { id } from './record';
+import { at, id } from './record';
 
-const pageSize = 200;
+// The first page fills the screen at once; the next are there before somebody
+// has scrolled to them.
+const firstPage = 200;
+const nextPage = 1000;
+
+// What long lists of alerts do without: what an alert is made of takes several
+// times the memory of what its row shows.
+const heavy = ['explain', 'evidence', 'techniques'];
+
+function lean(r: api.Rec): api.Rec {
+  const alert = at(r, 'tocsin.alert');
+  if (alert === null || typeof alert !== 'object' || Array.isArray(alert)) return r;
+  const tocsin = r['tocsin'] as { [key: string]: api.Json };
+  return { ...r, tocsin: { ...tocsin, alert: Object.fromEntries(Object.entries(alert).filter(([k]) => !heavy.includes(k))) } };
+}
 
 /** Records of one question, loaded page by page as somebody scrolls. */
 export class List {
@@ -20,15 +34,15 @@ export class List {
   async load(params: api.Params, keep: boolean) {
     this.#abort?.abort();
     this.#params = params;
-    const want = keep ? Math.min(Math.max(this.items.length, pageSize), 1000) : pageSize;
-    await this.#ask({ ...params, limit: want }, (p) => p.items);
+    const want = keep ? Math.min(Math.max(this.items.length, firstPage), nextPage) : firstPage;
+    await this.#ask({ ...params, limit: want }, (p) => p.items.map(lean));
   }
 
   async loadMore() {
     if (this.loading || !this.#next) return;
-    await this.#ask({ ...this.#params, limit: pageSize, cursor: this.#next }, (p) => {
+    await this.#ask({ ...this.#params, limit: nextPage, cursor: this.#next }, (p) => {
       const have = new Set(this.items.map(id));
-      return [...this.items, ...p.items.filter((r) => !have.has(id(r)))];
+      return [...this.items, ...p.items.filter((r) => !have.has(id(r))).map(lean)];
     });
   }
 
@@ -55,6 +69,6 @@ export class List {
   /** Shows a changed record in place of the old one. */
   replace(record: api.Rec) {
     const key = id(record);
-    this.items = this.items.map((r) => (id(r) === key ? record : r));
+    if (this.items.some((r) => id(r) === key)) this.items = this.items.map((r) => (id(r) === key ? lean(record) : r));
   }
 }

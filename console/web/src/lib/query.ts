@@ -5,12 +5,17 @@ const words = new Set(['and', 'or', 'not']);
 
 /** A value as the language wants it written. */
 export function quote(value: string): string {
-  if (bare.test(value) && !words.has(value.toLowerCase()) && !/^[-:/]|:$/.test(value) && (!value.includes(':') || isAddress(value))) return value;
+  if (bare.test(value) && !words.has(value.toLowerCase()) && !/^[-:/]|:$/.test(value) && (!value.includes(':') || isAddress6(value))) return value;
   return '"' + value.replace(/\\/g, '\\\\').replace(/"/g, '\\"') + '"';
 }
 
-function isAddress(v: string): boolean {
+function isAddress6(v: string): boolean {
   return /^[0-9a-fA-F:.]+$/.test(v) && v.split(':').length > 2 && !v.includes(':::');
+}
+
+/** Whether a text looks like an IPv4 or IPv6 address. */
+export function isAddress(v: string): boolean {
+  return isAddress6(v) || (/^(\d{1,3}\.){3}\d{1,3}$/.test(v) && v.split('.').every((n) => Number(n) < 256));
 }
 
 export function clause(field: string, value: string): string {
@@ -57,51 +62,4 @@ function split(q: string, word: 'and' | 'or'): string[] {
   }
   out.push(q.slice(start));
   return out;
-}
-
-/** What stands under the caret: the beginning of a field's name, or of its value. */
-export interface Wanted {
-  kind: 'field' | 'value';
-  field: string; // of a value
-  prefix: string;
-  start: number; // of the prefix in the text
-}
-
-export function wanted(query: string, caret: number): Wanted | null {
-  const before = query.slice(0, caret);
-  const value = /(?:^|[\s(])([A-Za-z@][\w.@]*)\s*:\s*("?)([^\s"():]*)$/.exec(before);
-  if (value) {
-    const [, field = '', open = '', prefix = ''] = value;
-    return { kind: 'value', field, prefix, start: caret - prefix.length - open.length };
-  }
-  // Inside quotes nothing is completed.
-  if (((before.match(/"/g) ?? []).length & 1) === 1) return null;
-  const field = /(?:^|[\s(])([A-Za-z@][\w.@]*)$/.exec(before);
-  if (field) {
-    const prefix = field[1] ?? '';
-    return { kind: 'field', field: '', prefix, start: caret - prefix.length };
-  }
-  return /(?:^|[\s(])$/.test(before) ? { kind: 'field', field: '', prefix: '', start: caret } : null;
-}
-
-/** Puts a completion where it is wanted; returns the text and the new caret. */
-export function complete(query: string, caret: number, w: Wanted, choice: string): { text: string; caret: number } {
-  const put = w.kind === 'field' ? choice + ': ' : clause('', choice).slice(2) + ' ';
-  let rest = query.slice(caret);
-  if (w.kind === 'field') rest = rest.replace(/^[\w.@]*\s*:?\s*/, '');
-  else rest = rest.replace(/^[^\s()]*\s?/, '');
-  const head = query.slice(0, w.start) + put;
-  return { text: head + rest, caret: head.length };
-}
-
-/** Names that contain the prefix: those that begin with it first. */
-export function rank<T extends { name: string }>(docs: T[], prefix: string, limit: number): T[] {
-  const p = prefix.toLowerCase();
-  const score = (n: string) => (n.startsWith(p) ? 0 : n.includes('.' + p) ? 1 : n.includes(p) ? 2 : 3);
-  return docs
-    .map((d) => ({ d, s: score(d.name.toLowerCase()) }))
-    .filter((x) => x.s < 3)
-    .sort((a, b) => a.s - b.s)
-    .slice(0, limit)
-    .map((x) => x.d);
 }

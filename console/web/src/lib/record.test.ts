@@ -35,3 +35,8 @@ test('controls that deceive the eye are written out', () => {
   expect(visible('a\u202egpj.exe\u0007')).toBe('a\\u202egpj.exe\\u0007');
   expect(visible('مرحبا line\n2')).toBe('مرحبا line\n2');
 });
+
+test('what was written shows the value before', () => {
+  const write: Rec = { ics: { operation: 'write', objects: [{ type: 'holding_register', address: 12, old_value: [230], value: [999] }, { type: 'coil', address: 1, value: [1] }] } };
+  expect(summary(write)).toBe('operation=write  objects=holding_register 12: 230 → 999; coil 1: 1');
+});

@@ -65,7 +65,11 @@ export function rows(record: Rec): Row[] {
   return out.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
-export const id = (record: Rec) => str(record, 'event.id');
+/** Asked of each row of long lists, so without taking a name apart. */
+export const id = (record: Rec) => {
+  const e = record['event'];
+  return e !== null && typeof e === 'object' && !Array.isArray(e) ? text(e['id']) : '';
+};
 export const time = (record: Rec) => str(record, '@timestamp');
 
 /** An end of a conversation: address and port. */
@@ -94,13 +98,27 @@ const first = [
 ];
 const boring = /^(@timestamp|event\.|observer\.|source\.|destination\.|network\.|tocsin\.)/;
 
+/** What was read or written in a word or two: holding_register 12: 230 → 999. */
+function objects(record: Rec): string {
+  const list = at(record, 'ics.objects');
+  if (!Array.isArray(list)) return '';
+  const shown = list.slice(0, 3).map((o) => {
+    if (o === null || typeof o !== 'object' || Array.isArray(o)) return text(o);
+    const name = `${text(o['type'])} ${text(o['address'])}`.trim();
+    const value = text(o['value']);
+    const old = text(o['old_value']);
+    return name + (value ? ': ' + (old ? old + ' → ' : '') + value : '');
+  });
+  return shown.join('; ') + (list.length > 3 ? ` +${list.length - 3}` : '');
+}
+
 /** One line about an event. */
 export function summary(record: Rec, longest = 200): string {
   const parts: string[] = [];
   const take = (name: string, value: string) => {
     if (value) parts.push(name.slice(name.lastIndexOf('.') + 1) + '=' + value);
   };
-  for (const name of first) take(name, str(record, name));
+  for (const name of first) take(name, name === 'ics.objects' ? objects(record) : str(record, name));
   if (parts.length < 4) {
     for (const r of rows(record)) {
       if (!boring.test(r.name) && !first.includes(r.name)) take(r.name, r.value);

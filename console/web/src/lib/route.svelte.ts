@@ -1,7 +1,8 @@
-// The whole state of the page is its address: /alerts, /alerts/ID, /events,
-// /events/ID, /trace/SEED, /sensors, and in the query string what was asked.
+// The whole state of the page is its address: /PAGE or /PAGE/ID, and in the
+// query string what was asked.
 
-export type Page = 'alerts' | 'events' | 'trace' | 'sensors';
+export const pages = ['situation', 'alerts', 'events', 'incidents', 'trace', 'assets', 'rules', 'reputation', 'sensors', 'admin', 'sign-in'] as const;
+export type Page = (typeof pages)[number];
 export type State = Record<string, string | undefined>;
 
 /** Parameters that go along when a person goes from one page to another. */
@@ -16,8 +17,7 @@ function read(): { page: Page; id: string; params: Record<string, string> } {
   } catch {
     // A stray % stays as it is; the server will say that there is no such id.
   }
-  const known: Page[] = ['alerts', 'events', 'trace', 'sensors'];
-  return { page: known.find((p) => p === page) ?? 'alerts', id: decoded, params };
+  return { page: pages.find((p) => p === page) ?? 'situation', id: decoded, params };
 }
 
 class Route {

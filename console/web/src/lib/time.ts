@@ -77,3 +77,8 @@ export function percent(share: number): string {
   if (share > 0 && share < 0.001) return '< 0.1 %';
   return (share * 100).toFixed(share < 0.1 && share > 0 ? 1 : 0) + ' %';
 }
+
+/** The name of a severity from 1 to 100, as event.LevelOf of the server. */
+export function levelOf(severity: number): 'informational' | 'low' | 'medium' | 'high' | 'critical' {
+  return (['informational', 'low', 'medium', 'high', 'critical'] as const)[Math.max(0, Math.min(4, Math.floor(severity / 20)))] ?? 'critical';
+}
