@@ -178,53 +178,12 @@ func (c *counter) top() []bool {
 }
 
 // Count implements store.Store.
-func (s *Store) Count(ctx context.Context, q store.Query, by store.By) (buckets []store.Bucket, err error) {
-	q.Limit, q.After, q.Desc = 0, event.ID{}, false
-	err = s.view(ctx, func(tx *sql.Tx) error {
-		p, err := s.plan(tx, q)
-		if err != nil {
-			return err
-		}
-		c := newCounter(by)
-		if q.Set != store.Events {
-			if err := s.countAlerts(ctx, tx, p, c); err != nil {
-				return err
-			}
-		}
-		if q.Set != store.Alerts {
-			if minutely(q.Where, by) {
-				err = s.countMinutes(ctx, tx, p, c)
-			} else {
-				err = s.countBlocks(ctx, tx, p, c)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		buckets = c.buckets()
-		return nil
-	})
-	return buckets, err
-}
-
-func (s *Store) countAlerts(ctx context.Context, tx *sql.Tx, p *plan, c *counter) error {
-	a := &alertSource{s: s, tx: tx, p: p}
-	if err := a.fill(); err != nil {
-		return err
+func (s *Store) Count(ctx context.Context, q store.Query, by store.By) ([]store.Bucket, error) {
+	all, err := s.CountAll(ctx, q, []store.By{by})
+	if err != nil {
+		return nil, err
 	}
-	for a.more() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		e, err := a.take()
-		if err != nil {
-			return err
-		}
-		if err := c.add(&e, e.Time.UnixNano(), 1); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all[0], nil
 }
 
 func (s *Store) countBlocks(ctx context.Context, tx *sql.Tx, p *plan, c *counter) error {

@@ -669,6 +669,7 @@ func (s *Store) putAlert(tx *sql.Tx, a *event.Alert) error {
 	if err != nil {
 		return err
 	}
+	s.touched = append(s.touched, hourOf(old.First.UnixNano())) // it may begin earlier than we knew
 	old.Merge(a)
 	return s.writeAlert(tx, &old)
 }
@@ -688,6 +689,7 @@ func (s *Store) alert(tx *sql.Tx, id event.ID) (event.Alert, error) {
 func (s *Store) writeAlert(tx *sql.Tx, a *event.Alert) error {
 	e := a.Event()
 	place := e.Place()
+	s.touched = append(s.touched, hourOf(e.Time.UnixNano()))
 	status := e.Get("tocsin.alert.status").Str()
 	_, err := tx.Exec(`REPLACE INTO alert VALUES (?,?,?,?,?,?,?)`, a.ID[:], place[:], e.Time.UnixNano(), a.Severity, a.Rule.ID, status, e.AppendJSON(nil))
 	return err

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
@@ -256,9 +258,15 @@ func (x *alertSource) fill() error {
 }
 
 func (x *alertSource) read() error {
-	text := `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place > ? ORDER BY place LIMIT ?`
+	// The times bound the places, which are what the index has; the
+	// milliseconds of a place are less than its time.
+	least, most := placeOf(x.p.from), lastPlace
+	if x.p.to > 0 && x.p.to < math.MaxInt64-int64(time.Second) {
+		most = placeOf(x.p.to + int64(time.Millisecond))
+	}
+	text := `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place > ? AND place >= ? AND place <= ? ORDER BY place LIMIT ?`
 	if x.p.Desc {
-		text = `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place < ? ORDER BY place DESC LIMIT ?`
+		text = `SELECT id, place, json FROM alert WHERE time >= ? AND time < ? AND place < ? AND place >= ? AND place <= ? ORDER BY place DESC LIMIT ?`
 	}
 	at := x.at[:]
 	if x.at.IsZero() { // before the first, or behind the last
@@ -267,7 +275,7 @@ func (x *alertSource) read() error {
 			at = lastPlace
 		}
 	}
-	rows, err := x.tx.Query(text, x.p.from, x.p.to, at, alertPage)
+	rows, err := x.tx.Query(text, x.p.from, x.p.to, at, least, most, alertPage)
 	if err != nil {
 		return x.s.wrap("read alerts", err)
 	}

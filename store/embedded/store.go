@@ -93,14 +93,17 @@ type Store struct {
 	blocks *lru.Cache[blockKey, *block]
 	ids    *lru.Cache[blockKey, []event.ID]
 
-	sizes  sizes
-	mu     sync.Mutex // one writer
-	closed bool
-	write  *sql.DB
-	w      writer
-	raw    []byte
-	fast   *zstd.Encoder // for blocks that will be merged
-	best   *zstd.Encoder
+	facts facts // of alerts
+
+	sizes   sizes
+	mu      sync.Mutex // one writer
+	closed  bool
+	write   *sql.DB
+	touched []int64 // hours of alerts that the transaction changes
+	w       writer
+	raw     []byte
+	fast    *zstd.Encoder // for blocks that will be merged
+	best    *zstd.Encoder
 }
 
 // blockKey names one state of a block: Expire may make it smaller.
@@ -114,7 +117,7 @@ var _ store.Store = (*Store)(nil)
 // Open opens the store in a directory. With ReadWrite the directory is made if
 // it is not there, and belongs to this process until Close.
 func Open(dir string, mode Mode) (_ *Store, err error) {
-	s := &Store{path: filepath.Join(dir, fileName), mode: mode, sizes: usualSizes}
+	s := &Store{path: filepath.Join(dir, fileName), mode: mode, sizes: usualSizes, facts: facts{hours: map[int64]*block{}, dirty: map[int64]uint64{}}}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -287,10 +290,13 @@ func (s *Store) update(ctx context.Context, what string, fn func(tx *sql.Tx) err
 	if err != nil {
 		return s.wrap(what, err)
 	}
+	s.touched = s.touched[:0]
 	err = fn(tx)
+	s.facts.forget(s.touched...) // a search that begins now sees the state before; it is not to be kept …
 	if err == nil {
 		err = tx.Commit()
 	}
+	s.facts.forget(s.touched...) // … nor that of one that began until here
 	if err != nil {
 		tx.Rollback()
 		// What was read of blocks that now never were: their IDs come again.
