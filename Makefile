@@ -13,7 +13,7 @@ SCENE    := testdata/scenarios/$(SCENARIO)
 
 # Debian packages: to build and run, and more to test.
 DEBS_BUILD := gcc libc6-dev libpcap-dev ca-certificates
-DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 ethtool curl procps maven default-jre-headless kcat softflowd graphviz
+DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 ethtool curl procps maven default-jre-headless kcat softflowd graphviz nftables
 DEBS_BENCH := $(DEBS_BUILD) tcpdump softflowd nfdump argus-server libndpi-bin tshark
 
 export CGO_ENABLED := 1
@@ -64,7 +64,7 @@ $(CACHE)/venv: internal/requirements.txt | setup
 test: setup-test lint build ## everything that must hold: linters, Go tests, pages in a browser
 	TOCSIN_STIX_VALIDATOR=$(CURDIR)/$(CACHE)/venv/bin/stix2_validator TOCSIN_TSHARK=$$(command -v tshark) \
 	TOCSIN_TAXII_SERVER=$(CURDIR)/$(CACHE)/venv/bin/medallion \
-	TOCSIN_PYTHON=$(CURDIR)/$(CACHE)/venv/bin/python TOCSIN_DOT=$$(command -v dot) \
+	TOCSIN_PYTHON=$(CURDIR)/$(CACHE)/venv/bin/python TOCSIN_DOT=$$(command -v dot) TOCSIN_NFT=$$(command -v nft) \
 		go run ./internal/servers/with go test -timeout 20m ./...
 	go test -race -timeout 20m ./event ./bus/... ./sensor ./correlator ./correlator/window
 	cd $(WEB) && npm run --silent test && npm run --silent e2e

@@ -16,6 +16,9 @@ type Message struct {
 // Languages are those that the catalogue has, as BCP 47 tags.
 var Languages = []string{"en", "zh"}
 
+// Known reports whether the catalogue has a key.
+func Known(key string) bool { _, ok := words[key]; return ok }
+
 // In says a message in a language of Languages; in English in any other. A key
 // that the catalogue does not have is said as it was written.
 func (m *Message) In(language string) string {

@@ -126,7 +126,7 @@ name. The command line wins over the environment, and that over the file.`,
 	root.PersistentFlags().String("config", "", "YAML `file` with settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(), newEvidence(),
+		newRun(), newServe(), newEvents(), newAlerts(), newSearch(), newTrace(), newVerify(), newEvidence(), newShare(),
 		newTriage(), newIncident(), newSuppress(), newSearches(), newUser(), newToken(), newAudit(), newAPI(),
 		newRules(), newIntel(), newPolicy(), newAssets(), newLedger(), newExpire(), newDoctor(), newTopics(), newSensor(), newCorrelator(),
 	)

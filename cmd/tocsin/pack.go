@@ -23,6 +23,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/capture/merge"
 	"github.com/tocsin/tocsin/sensor/capture/pcapng"
 	"github.com/tocsin/tocsin/sensor/evidence"
+	"github.com/tocsin/tocsin/share/misp"
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/trace"
 	"github.com/tocsin/tocsin/trace/all"
@@ -36,7 +37,17 @@ const (
 	formatPackage = "package"
 )
 
-func traceFormats() []string { return append(all.Names(), formatPackets, formatPackage) }
+func traceFormats() []string {
+	return append(all.Names(), misp.Format.Name, formatPackets, formatPackage)
+}
+
+// findFormat finds a format that is made of a trace alone.
+func findFormat(name string) (trace.Format, error) {
+	if name == misp.Format.Name {
+		return misp.Format, nil
+	}
+	return all.Find(name)
+}
 
 // packing are the flags of packages.
 type packing struct {

@@ -16,7 +16,6 @@ import (
 	"github.com/tocsin/tocsin/store"
 	"github.com/tocsin/tocsin/store/embedded"
 	"github.com/tocsin/tocsin/trace"
-	"github.com/tocsin/tocsin/trace/all"
 )
 
 func newTrace() *cobra.Command {
@@ -43,7 +42,7 @@ given with -r, and from where sensors keep them (--evidence).`,
 	packing := packingFlags(cmd, where)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		packs := *format == formatPackage || *format == formatPackets
-		f, err := all.Find(*format)
+		f, err := findFormat(*format)
 		if err != nil && !packs {
 			return usagef("format %q: want one of %s", *format, strings.Join(traceFormats(), ", "))
 		}

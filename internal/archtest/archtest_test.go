@@ -28,9 +28,10 @@ var arrows = map[string][]string{
 	"trace":      {"event", "store"},
 	"incident":   {"event", "store"},
 	"inventory":  {"event"},
+	"share":      {"event", "store", "trace"},
 	"console":    {"event", "store", "trace", "incident"},
 	"metrics":    {"event", "sensor", "bus", "correlator", "store"},
-	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "inventory", "console", "metrics"},
+	"cmd":        {"event", "sensor", "bus", "rules", "correlator", "store", "trace", "incident", "inventory", "console", "share", "metrics"},
 	"internal":   {"event"},
 	"testdata":   {"event", "sensor", "bus", "internal"}, // programs that make test data and measure
 }
@@ -38,6 +39,7 @@ var arrows = map[string][]string{
 var testsMay = map[string][]string{
 	"correlator": {"rules"},
 	"rules":      {"correlator"},
+	"share":      {"correlator"},
 	"trace":      {"sensor", "correlator", "rules"},
 	"console":    {"sensor", "correlator", "rules"},
 	"internal":   {"sensor", "bus", "rules", "correlator", "store", "trace", "console"},

@@ -444,24 +444,57 @@ type Tee struct {
 	recorders []*Recorder
 }
 
+// batchTee is a Tee of a source that hands out batches.
+type batchTee struct {
+	Tee
+	batch capture.BatchSource
+}
+
 // NewTee records the packets of a source in a ring.
-func NewTee(src capture.Source, r *Ring) *Tee { return &Tee{Source: src, ring: r} }
+func NewTee(src capture.Source, r *Ring) capture.Source {
+	if b, ok := src.(capture.BatchSource); ok {
+		return &batchTee{Tee{Source: src, ring: r}, b}
+	}
+	return &Tee{Source: src, ring: r}
+}
 
 // Next implements capture.Source.
 func (t *Tee) Next(p *capture.Packet) error {
 	err := t.Source.Next(p)
-	switch {
-	case err == nil:
-		for p.Iface >= len(t.recorders) {
-			t.recorders = append(t.recorders, t.ring.Recorder(t.Source.Interfaces()[len(t.recorders)]))
-		}
-		t.recorders[p.Iface].Add(p)
-	case errors.Is(err, capture.ErrIdle):
+	if err == nil {
+		t.record(p)
+	} else {
+		t.idle(err)
+	}
+	return err
+}
+
+// NextBatch implements capture.BatchSource.
+func (t *batchTee) NextBatch(ps []capture.Packet) (int, error) {
+	n, err := t.batch.NextBatch(ps)
+	for i := range n {
+		t.record(&ps[i])
+	}
+	if err != nil {
+		t.idle(err)
+	}
+	return n, err
+}
+
+func (t *Tee) record(p *capture.Packet) {
+	for p.Iface >= len(t.recorders) {
+		t.recorders = append(t.recorders, t.ring.Recorder(t.Source.Interfaces()[len(t.recorders)]))
+	}
+	t.recorders[p.Iface].Add(p)
+}
+
+// idle writes what is there while no packet comes.
+func (t *Tee) idle(err error) {
+	if errors.Is(err, capture.ErrIdle) {
 		for _, rec := range t.recorders {
 			rec.Idle()
 		}
 	}
-	return err
 }
 
 // Close ends the recording and the source.

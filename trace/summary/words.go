@@ -83,6 +83,7 @@ var catalogue = map[string][2]string{
 	"role.c2":             {"c2", "命令与控制"},
 	"role.exfiltration":   {"exfiltration", "数据外传"},
 	"role.bystander":      {"bystander", "相关主机"},
+	"role.inside":         {"inside", "内部主机"},
 	"role.rejected":       {"not taken", "未采信"},
 	"role.access":         {"access", "访问"},
 	"role.impact":         {"impact", "影响"},
