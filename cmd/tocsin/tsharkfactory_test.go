@@ -77,3 +77,33 @@ var enipRecording = recording{
 		}
 	},
 }
+
+var bacnetRecording = recording{
+	file:   "bacnet/testdata/bacnet.pcap",
+	filter: "bacapp",
+	fields: []string{"bacapp.type", "bacapp.unconfirmed_service", "bacapp.invoke_id"},
+	theirs: eachValue,
+	ours: func(e *event.Event, word func(string)) {
+		if e.Kind != "bacnet" {
+			return
+		}
+		if e.Get("bacnet.pdu").Str() == "unconfirmed" {
+			word("bacapp.type 1")
+			word("bacapp.unconfirmed_service " + e.Get("ics.function.code").String())
+			return
+		}
+		word("bacapp.type 0")
+		word("bacapp.invoke_id " + e.Get("bacnet.invoke_id").String())
+		word("bacapp.invoke_id " + e.Get("bacnet.invoke_id").String())
+		switch {
+		case e.Get("event.outcome").Str() == "success" && e.Get("ics.operation").Str() == "write":
+			word("bacapp.type 2") // an acknowledgement without content
+		case e.Get("event.outcome").Str() == "success":
+			word("bacapp.type 3")
+		case e.Get("ics.status.name").Str() == "unrecognized_service":
+			word("bacapp.type 6")
+		default:
+			word("bacapp.type 5")
+		}
+	},
+}

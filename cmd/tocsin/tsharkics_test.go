@@ -39,7 +39,7 @@ func TestIndustrialAgainstTshark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []recording{iec104Recording, s7commRecording, dnp3Recording, enipRecording} {
+	for _, r := range []recording{iec104Recording, s7commRecording, dnp3Recording, enipRecording, bacnetRecording} {
 		file := "../../sensor/proto/" + r.file
 		args := append([]string{"-r", file, "-Y", r.filter, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|"}, r.args...)
 		for _, f := range r.fields {

@@ -32,6 +32,12 @@ func (s *seen) industrial(e *event.Event) {
 				add("s7comm.param.func", fmt.Sprintf("0x%02x", f))
 			}
 		}
+	case "bacnet":
+		pdu := e.Get("bacnet.pdu").Str()
+		function, _ := number("ics.function.code")
+		if pdu == "unconfirmed" {
+			add("bacapp.unconfirmed_service", fmt.Sprint(function))
+		}
 	case "enip":
 		command, ok := number("enip.command.code")
 		if !ok {
@@ -65,4 +71,4 @@ func (s *seen) industrial(e *event.Event) {
 }
 
 // industrialFields are those that are compared with tshark's.
-var industrialFields = []string{"s7comm.header.rosctr", "s7comm.param.func", "enip.command", "cip.service"}
+var industrialFields = []string{"s7comm.header.rosctr", "s7comm.param.func", "enip.command", "cip.service", "bacapp.unconfirmed_service"}

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/sensor/proto"
+	"github.com/tocsin/tocsin/sensor/proto/bacnet"
 	"github.com/tocsin/tocsin/sensor/proto/dnp3"
 	"github.com/tocsin/tocsin/sensor/proto/dns"
 	"github.com/tocsin/tocsin/sensor/proto/enip"
@@ -27,6 +28,7 @@ func Protocols() []proto.Protocol {
 		s7comm.Protocol,
 		dnp3.Stream,
 		dnp3.Protocol,
+		bacnet.Protocol,
 		enip.Protocol,
 		enip.Datagrams,
 		iec104.Protocol,
