@@ -105,9 +105,7 @@ func (a *asking) open(withStore bool) (*client, error) {
 		err = bad
 	}
 	k := knowledge{assets: assets, rules: &rules}
-	if a.where.embedded() {
-		k.ledger = filepath.Join(*a.where.data, ruleBookFile)
-	}
+	k.ledger = a.where.shelf(s)
 	cfg, wrong := consoleConfig(s, o, k)
 	if err = errors.Join(err, wrong); err != nil {
 		return nil, errors.Join(err, o.Close())

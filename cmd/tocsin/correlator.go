@@ -65,7 +65,7 @@ All correlators of a group need the same rules, lists and assets.`,
 			return err
 		}
 		defer client.Close()
-		d := &distributed{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists, geo: what.geo,
+		d := &distributed{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), client: client, topics: bus.topics(), group: *group, once: *once, lists: lists, geo: what.geo, rules: what.rules.now,
 			sources: map[int]*source{}, keepers: map[int]*keeper{}}
 		if d.matcher, err = correlator.NewMatcher(cfg); err != nil {
 			return err
@@ -80,6 +80,7 @@ All correlators of a group need the same rules, lists and assets.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, d.store.Close()) }()
+		d.ledger = kept.shelf(d.store)
 		if err := d.run(cmd.Context()); err != nil {
 			return err
 		}
@@ -114,6 +115,8 @@ type distributed struct {
 	matcher *correlator.Matcher
 	lists   *reputation
 	geo     *atlas
+	rules   *inForce
+	ledger  *shelf // of the rules' ledger
 	store   store.Store
 	metrics net.Listener // nil: none
 
@@ -205,6 +208,15 @@ func (d *distributed) run(ctx context.Context) (err error) {
 		return events.Consume(working, cfg, d.match)
 	})
 	both.Go(func() error { return signals.Consume(working, d.keep) })
+	book := newRuleBook(d.ledger, d.stats, d.rules)
+	both.Go(func() error { book.keep(working, d.errs); return nil })
+	defer func() {
+		last, cancel := outlive(ctx, farewell)
+		defer cancel()
+		if wrong := book.write(last); wrong != nil {
+			complain(d.errs, wrong)
+		}
+	}()
 	if !d.once {
 		both.Go(func() error {
 			return d.lists.keepFresh(working, d.errs, d.store, events.Publish, d.tell)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,6 +91,22 @@ func everything(t *testing.T, where ...string) string {
 	return run(t, 0, append([]string{"search", "", "--json", "--limit", "0"}, where...)...)
 }
 
+// ledgerOf is what a store's ledger says of each rule: events, matches, alerts.
+func ledgerOf(t *testing.T, where ...string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(run(t, 0, append([]string{"rules", "list"}, where...)...)) {
+		w := strings.Fields(line)
+		if w[0] == "enabled" {
+			fmt.Fprintln(&b, w[1], w[2], w[3], w[7])
+		}
+	}
+	if b.Len() == 0 {
+		t.Error("no rule is enabled")
+	}
+	return b.String()
+}
+
 // TestDistributed: a sensor, two correlators, a real Kafka and a real
 // Elasticsearch end up with the same events and alerts, byte for byte, as one
 // process with the embedded store.
@@ -108,6 +125,10 @@ func TestDistributed(t *testing.T) {
 	c.correlators(2, "intrusion", c.searched...)
 	if have := everything(t, c.searched...); have != want {
 		t.Errorf("%d lines, want %d: %s", strings.Count(have, "\n"), strings.Count(want, "\n"), difference(want, have))
+	}
+	// What two correlators saw of the rules adds up to what one saw.
+	if one, two := ledgerOf(t, "--data", data), ledgerOf(t, c.searched...); one != two {
+		t.Error("rules' ledger: " + difference(one, two))
 	}
 	t.Logf("%d lines after %v", strings.Count(want, "\n"), time.Since(began))
 

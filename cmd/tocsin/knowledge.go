@@ -30,7 +30,7 @@ type knowledge struct {
 	assets *enrich.Assets
 	rules  *ruleset
 	lists  *reputation
-	ledger string // FILE of the rules' ledger; "" for none
+	ledger *shelf // of the rules' ledger; nil: none
 }
 
 // tell makes a console know it.
@@ -88,9 +88,15 @@ func (k knowledge) hosts(ctx context.Context, s store.Store, q store.Query) (con
 // ruleList lists the rules in force with what became of them: Sigma rules, and
 // those of behaviours and lists.
 func (k knowledge) ruleList(ctx context.Context, s store.Store) ([]console.Rule, error) {
-	book, err := openRuleBook(k.ledger)
-	if err != nil {
-		return nil, err
+	book := map[string]ruleLedger{}
+	if k.ledger != nil {
+		data, err := k.ledger.read(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("rules' ledger: %w", err)
+		}
+		if book, err = parseLedgers(data); err != nil {
+			return nil, err
+		}
 	}
 	alerts := map[string]uint64{}
 	counts, err := s.Count(ctx, store.Query{Set: store.Alerts}, store.By{Field: "rule.id"})
@@ -116,7 +122,7 @@ func (k knowledge) ruleList(ctx context.Context, s store.Store) ([]console.Rule,
 		last[a.Rule.ID] = later(last[a.Rule.ID], a.Triage.At)
 	}
 	finish := func(r console.Rule) console.Rule {
-		l := book.before[r.ID]
+		l := book[r.ID]
 		r.Seen, r.Matches, r.Spent, r.Alerts = l.Seen, l.Matches, float64(l.Spent)/float64(time.Millisecond), alerts[r.ID]
 		if t := lastTrue[r.ID]; !t.IsZero() {
 			r.LastTrue = &t

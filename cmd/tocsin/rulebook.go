@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"github.com/tocsin/tocsin/correlator"
 	"github.com/tocsin/tocsin/event"
 	"github.com/tocsin/tocsin/store"
+	"github.com/tocsin/tocsin/store/elastic"
 )
 
 // ruleBookFile is where the rules' ledger lies in the folder of the embedded store.
@@ -34,109 +37,162 @@ type ruleLedger struct {
 	LastFalse time.Time     `json:"-"`
 }
 
-// ruleBook adds what a run sees of rules to what runs before it saw.
-type ruleBook struct {
-	path   string
-	before map[string]ruleLedger
-	mu     sync.Mutex // one writer at a time
+// A shelf is where the rules' ledger is kept.
+type shelf struct {
+	read   func(ctx context.Context) ([]byte, error) // nil: nothing is there yet
+	change func(ctx context.Context, to func(old []byte) ([]byte, error)) error
 }
 
-// openRuleBook reads the ledgers of a file, which need not be there. Without a
-// path nothing is kept.
-func openRuleBook(path string) (*ruleBook, error) {
-	b := &ruleBook{path: path, before: map[string]ruleLedger{}}
-	if path == "" {
-		return b, nil
+// shelf is beside the embedded store, or in Elasticsearch, where every
+// correlator adds to the same.
+func (s storing) shelf(st store.Store) *shelf {
+	if es, ok := st.(*elastic.Store); ok {
+		const name = "rules"
+		return &shelf{
+			read:   func(ctx context.Context) ([]byte, error) { return es.Note(ctx, name) },
+			change: func(ctx context.Context, to func([]byte) ([]byte, error)) error { return es.ChangeNote(ctx, name, to) },
+		}
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b, nil
+	return fileShelf(filepath.Join(*s.data, ruleBookFile))
+}
+
+// fileShelf keeps the ledger in a file that one process at a time writes.
+func fileShelf(path string) *shelf {
+	read := func(context.Context) ([]byte, error) {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return data, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("rules' ledger: %w", err)
+	return &shelf{read: read, change: func(ctx context.Context, to func([]byte) ([]byte, error)) error {
+		old, err := read(ctx)
+		if err != nil {
+			return err
+		}
+		data, err := to(old)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(path+".new", data, 0o600), os.Rename(path+".new", path))
+	}}
+}
+
+// parseLedgers reads what a shelf has.
+func parseLedgers(data []byte) (map[string]ruleLedger, error) {
+	all := map[string]ruleLedger{}
+	if len(data) == 0 {
+		return all, nil
 	}
 	var list []ruleLedger
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("rules' ledger: %s: %w; remove the file to begin a new one", path, err)
+		return nil, fmt.Errorf("rules' ledger: %w; remove it to begin a new one", err)
 	}
 	for _, l := range list {
-		b.before[l.ID] = l
+		all[l.ID] = l
 	}
-	return b, nil
+	return all, nil
+}
+
+// ruleBook adds what this process sees of rules to what others saw.
+type ruleBook struct {
+	at    *shelf // nil: nothing is kept
+	stats func() correlator.Stats
+	now   *inForce
+
+	mu      sync.Mutex            // one writer at a time
+	written map[string]ruleLedger // of this process, as it was added last
+}
+
+func newRuleBook(at *shelf, stats func() correlator.Stats, now *inForce) *ruleBook {
+	return &ruleBook{at: at, stats: stats, now: now, written: map[string]ruleLedger{}}
 }
 
 // keeping is how often the ledger is written.
 const keeping = 30 * time.Second
 
-// keep writes the ledger until ctx ends.
-func (b *ruleBook) keep(ctx context.Context, c *correlator.Correlator, now *inForce) error {
-	if b.path == "" {
-		return nil
+// keep writes the ledger until ctx ends. What goes wrong is told, and tried
+// again: detection does not depend on it.
+func (b *ruleBook) keep(ctx context.Context, errs io.Writer) {
+	if b.at == nil {
+		return
 	}
+	wrong := newRepeats(errs, time.Now)
 	writes := time.NewTicker(keeping)
 	defer writes.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-writes.C:
-			if err := b.write(c, now); err != nil {
-				return err
+			if err := b.write(ctx); err != nil && ctx.Err() == nil {
+				wrong.tell(err)
 			}
 		}
 	}
 }
 
-// write puts the ledger in the place of the one that is there.
-func (b *ruleBook) write(c *correlator.Correlator, now *inForce) error {
-	if b.path == "" {
+// write adds what was seen since it was last written.
+func (b *ruleBook) write(ctx context.Context) error {
+	if b.at == nil {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := map[string]ruleLedger{}
-	for id, l := range b.before {
-		all[id] = l
-	}
-	set := now.set.Load()
+	set := b.now.set.Load()
 	spent := set.Spent()
-	for _, r := range c.Stats().Rules {
-		l := b.before[r.ID]
-		l.ID, l.Name = r.ID, r.Name
-		l.Seen += r.Seen
-		l.Matches += r.Signals
-		l.Spent += spent[r.ID]
+	seen := map[string]ruleLedger{}
+	for _, r := range b.stats().Rules {
+		l := ruleLedger{ID: r.ID, Name: r.Name, Seen: r.Seen, Matches: r.Signals, Spent: spent[r.ID]}
 		if set.State(r.ID) == "shadow" {
-			l.Shadow += r.Alerts
+			l.Shadow = r.Alerts
 		}
-		all[r.ID] = l
+		seen[r.ID] = l
 	}
-	list := make([]ruleLedger, 0, len(all))
-	for _, l := range all {
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(x, y ruleLedger) int { return cmp.Compare(x.ID, y.ID) })
-	data, err := json.MarshalIndent(list, "", " ")
+	err := b.at.change(ctx, func(old []byte) ([]byte, error) {
+		all, err := parseLedgers(old)
+		if err != nil {
+			return nil, err
+		}
+		for id, l := range seen {
+			x, before := all[id], b.written[id]
+			x.ID, x.Name = l.ID, l.Name
+			x.Seen += since(l.Seen, before.Seen)
+			x.Matches += since(l.Matches, before.Matches)
+			x.Shadow += since(l.Shadow, before.Shadow)
+			x.Spent += since(l.Spent, before.Spent)
+			all[id] = x
+		}
+		list := slices.SortedFunc(maps.Values(all), func(x, y ruleLedger) int { return cmp.Compare(x.ID, y.ID) })
+		data, err := json.MarshalIndent(list, "", " ")
+		return append(data, '\n'), err
+	})
 	if err != nil {
 		return fmt.Errorf("rules' ledger: %w", err)
 	}
-	tmp := b.path + ".new"
-	if err := errors.Join(os.WriteFile(tmp, append(data, '\n'), 0o600), os.Rename(tmp, b.path)); err != nil {
-		return fmt.Errorf("rules' ledger: %w", err)
-	}
+	b.written = seen
 	return nil
+}
+
+// since is by how much a counter has grown; rules that are loaded again count
+// from nothing.
+func since[N uint64 | time.Duration](now, before N) N {
+	if now < before {
+		return now
+	}
+	return now - before
 }
 
 // readLedgers returns what became of rules, by ID: what runs wrote down, and
 // what the alerts in the store say.
-func readLedgers(ctx context.Context, s store.Store, where storing) (map[string]ruleLedger, error) {
-	all := map[string]ruleLedger{}
-	if where.embedded() {
-		b, err := openRuleBook(filepath.Join(*where.data, ruleBookFile))
-		if err != nil {
-			return nil, err
-		}
-		all = b.before
+func readLedgers(ctx context.Context, s store.Store, at *shelf) (map[string]ruleLedger, error) {
+	data, err := at.read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("rules' ledger: %w", err)
+	}
+	all, err := parseLedgers(data)
+	if err != nil {
+		return nil, err
 	}
 	for e, err := range s.Search(ctx, store.Query{Set: store.Alerts}) {
 		if err != nil {

@@ -71,7 +71,7 @@ func newRulesList() *cobra.Command {
 		Short: "List rules with level, techniques and what became of them",
 		Long: `List rules. With --data, or Elasticsearch, also what became of them there: how
 many alerts they made and when an analyst last called one of them true or false;
-and of an embedded store the ledger that tocsin run keeps: events that a rule was
+and the ledger that tocsin run and tocsin correlator keep: events that a rule was
 asked about, events that matched, and the time it took, estimated of every 64th
 event.`,
 		Example: "  tocsin rules list\n  tocsin rules list my-rules/ --data data",
@@ -91,7 +91,7 @@ event.`,
 				return err
 			}
 			defer s.Close()
-			if seen, err = readLedgers(cmd.Context(), s, where); err != nil {
+			if seen, err = readLedgers(cmd.Context(), s, where.shelf(s)); err != nil {
 				return err
 			}
 			fmt.Fprint(w, "STATE\tSEEN\tMATCHES\tALERTS\tTIME\tLAST TRUE\tLAST FALSE\t")

@@ -166,9 +166,7 @@ and new ones as they come, until interrupted, or with --once those that are ther
 				return errors.Join(err, r.store.Close())
 			}
 		}
-		if where.embedded() {
-			r.ledger = filepath.Join(*where.data, ruleBookFile)
-		}
+		r.ledger = where.shelf(r.store)
 		if r.listener != nil {
 			if r.office, err = openOffice(shown.dir(where)); err != nil {
 				return errors.Join(id.explain(err), r.store.Close())
@@ -191,7 +189,7 @@ type runner struct {
 	captures   []string
 	taps       []tap
 	exports    []net.PacketConn // where exporters send their flows
-	ledger     string           // FILE of the rules' ledger; "" for none
+	ledger     *shelf           // of the rules' ledger
 	quit       func()
 	listener   net.Listener // nil: no console
 	shown      serving      // how, where there is one
@@ -330,14 +328,11 @@ func (r *runner) run(ctx context.Context) error {
 		})
 	}
 
-	book, err := openRuleBook(r.ledger)
-	if err != nil {
-		return errors.Join(err, func() error { stopPage(); return shown.Wait() }())
-	}
+	book := newRuleBook(r.ledger, r.correlator.Stats, r.rules.now)
 	var watching errgroup.Group
 	watching.Go(func() error { return r.rules.watch(page, r.correlator, r.cmd.ErrOrStderr()) })
 	watching.Go(func() error { r.geo.watch(page, redrawing, r.cmd.ErrOrStderr()); return nil })
-	watching.Go(func() error { return book.keep(page, r.correlator, r.rules.now) })
+	watching.Go(func() error { book.keep(page, r.cmd.ErrOrStderr()); return nil })
 	defer watching.Wait()
 	defer stopPage()
 
@@ -409,7 +404,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(r.cmd.OutOrStdout(), "stored %d events in %.1f s; alerts: %s\n", r.events.Load(), time.Since(began).Seconds(), levels)
 	}
-	if err := book.write(r.correlator, r.rules.now); err != nil {
+	if err := book.write(dry); err != nil {
 		stopPage()
 		return errors.Join(err, shown.Wait())
 	}
@@ -552,9 +547,7 @@ func newServe() *cobra.Command {
 			return errors.Join(err, s.Close())
 		}
 		k := knowledge{assets: what.known, rules: &what.rules, lists: lists}
-		if where.embedded() {
-			k.ledger = filepath.Join(*where.data, ruleBookFile)
-		}
+		k.ledger = where.shelf(s)
 		announce(cmd, l)
 		return errors.Join(shown.show(cmd.Context(), l, s, o, k), o.Close(), s.Close())
 	}
