@@ -70,6 +70,8 @@ var pages = func() map[summary.Language]*template.Template {
 			"add":     func(a, b int) int { return a + b },
 			"line":    graph.Path,
 			"say":     l.Say,
+			"reason":  func(r trace.Reason) string { return r.In(string(l)) },
+			"missing": l.Missing,
 			"sensed":  func(s summary.Sensor) string { return s.Clock(l) },
 		}).Parse(pageText))
 	}

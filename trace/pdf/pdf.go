@@ -150,7 +150,7 @@ func (r *report) hops() {
 			if x.Weight < 0 {
 				sign = "−"
 			}
-			r.indented(sign, fmt.Sprintf("%s (%+.1f)", x.Text, x.Weight), normal, ink)
+			r.indented(sign, fmt.Sprintf("%s (%+.1f)", x.In(string(r.l)), x.Weight), normal, ink)
 		}
 		var ids []string
 		for _, id := range h.Evidence {
@@ -179,7 +179,7 @@ func (r *report) missing() {
 		return
 	}
 	r.heading(r.say("missing"))
-	for _, m := range r.t.Missing {
+	for _, m := range r.l.Missing(r.t) {
 		r.indented("·", m, normal, ink)
 	}
 }
@@ -210,7 +210,7 @@ func (r *report) branches() {
 	}
 	var rows [][]string
 	for _, h := range r.t.Branches {
-		rows = append(rows, []string{h.From.String(), h.To.String() + " " + port(h), r.role(h.Role), moment(h.Start), reasons(h, false)})
+		rows = append(rows, []string{h.From.String(), h.To.String() + " " + port(h), r.role(h.Role), moment(h.Start), r.reasons(h, false)})
 	}
 	r.heading(r.say("branches"))
 	r.table([]column{{r.say("from"), 17}, {r.say("to"), 20}, {r.say("what"), 11}, {r.say("when"), 20}, {r.say("why"), 32}}, rows)
@@ -222,19 +222,19 @@ func (r *report) rejected() {
 	}
 	var rows [][]string
 	for _, h := range r.t.Rejected {
-		rows = append(rows, []string{h.From.String(), h.To.String() + " " + port(h), moment(h.Start), percent(h.Confidence), reasons(h, true)})
+		rows = append(rows, []string{h.From.String(), h.To.String() + " " + port(h), moment(h.Start), percent(h.Confidence), r.reasons(h, true)})
 	}
 	r.heading(r.say("rejected"))
 	r.table([]column{{r.say("from"), 16}, {r.say("to"), 19}, {r.say("when"), 19}, {r.say("confidence"), 10}, {r.say("reasons"), 36}}, rows)
 }
 
-func reasons(h trace.Hop, weights bool) string {
+func (r *report) reasons(h trace.Hop, weights bool) string {
 	var parts []string
 	for _, x := range h.Reasons {
 		if weights {
-			parts = append(parts, fmt.Sprintf("%s (%+.1f)", x.Text, x.Weight))
+			parts = append(parts, fmt.Sprintf("%s (%+.1f)", x.In(string(r.l)), x.Weight))
 		} else {
-			parts = append(parts, x.Text)
+			parts = append(parts, x.In(string(r.l)))
 		}
 	}
 	return strings.Join(parts, "; ")

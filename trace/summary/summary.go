@@ -77,6 +77,18 @@ func (l Language) Title(t *trace.Trace) string {
 	return l.Say("title.through", name(t.Origin), strings.Join(via, "、"), name(t.Target))
 }
 
+// Missing is what the trace lacks, a sentence each.
+func (l Language) Missing(t *trace.Trace) []string {
+	if len(t.Gaps) != len(t.Missing) {
+		return t.Missing
+	}
+	list := make([]string, len(t.Gaps))
+	for i := range t.Gaps {
+		list[i] = t.Gaps[i].In(string(l))
+	}
+	return list
+}
+
 // Annex is what a package knows beside the trace.
 type Annex struct {
 	Marking  string // TLP 2.0, such as TLP:AMBER
@@ -147,10 +159,10 @@ type Source struct {
 	Evidence   []event.ID `json:"evidence"`
 }
 
-// Sources ranks who may have attacked: first the path from its origin on, each
-// with the confidence of the weakest hop between it and the target, then the
-// outside hosts of branches, then the candidates that were looked at and not
-// taken, the surest first.
+// Sources ranks who may have attacked: first the origins that were considered,
+// then the path from there on, each with the confidence of the weakest hop
+// between it and the target, then the outside hosts of branches, then the
+// candidates that were looked at and not taken, the surest first.
 func Sources(t *trace.Trace) []Source {
 	var list []Source
 	at := map[netip.Addr]int{}
@@ -173,6 +185,19 @@ func Sources(t *trace.Trace) []Source {
 		}
 		at[a] = len(list)
 		list = append(list, s)
+	}
+	for i := range t.Sources {
+		s, h := &t.Sources[i], &trace.Hop{}
+		hops := 0
+		for k := range t.Path {
+			if t.Path[k].From == s.Address {
+				h, hops = &t.Path[k], len(t.Path)-k
+				break
+			}
+		}
+		known := *h
+		known.Start, known.End = s.First, s.Last
+		add(s.Address, "origin", s.Confidence, hops, &known)
 	}
 	for i := range t.Path {
 		weakest := 1.0
