@@ -94,6 +94,10 @@ bench: build ## speed and memory, beside packaged peers
 	@deployments/setup $(DEBS_BENCH)
 	testdata/bench/run
 
+.PHONY: bench-trace
+bench-trace: setup-test ## a trace of ten hops among ten million events, on both stores (of Elasticsearch two million)
+	TOCSIN_BENCH_EVENTS=10000000 go test ./cmd/tocsin -run '^$$' -bench TenHops -benchtime 3x -timeout 0
+
 DURATION ?= 1h
 .PHONY: soak
 soak: ## run sensors for DURATION on a busy cable with faults (root); what they hold must not grow

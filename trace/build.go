@@ -25,6 +25,9 @@ type builder struct {
 	alerts   map[event.ID]*event.Alert
 	byAddr   map[netip.Addr][]*event.Alert
 	joined   map[event.ID]twin
+	hourly   []store.Bucket     // events by the hour
+	steps    map[netip.Addr]int // how often a host was looked up further back
+	wide     int
 	pulsing  map[string]bool             // sensors whose flow events tell pauses
 	named    map[netip.Addr][]netip.Addr // whom requests that a host passed on name
 	losses   []loss                      // by time
@@ -43,7 +46,7 @@ func (b *builder) gap(key string, blanks ...any) { b.gaps = append(b.gaps, say(k
 func Build(ctx context.Context, s Searcher, seed Seed) (*Trace, error) {
 	b := &builder{
 		s: s, hosts: map[netip.Addr]*host{}, met: map[netip.Addr]Node{}, asked: map[netip.Addr]bool{},
-		alerts: map[event.ID]*event.Alert{}, byAddr: map[netip.Addr][]*event.Alert{}, joined: map[event.ID]twin{}, pulsing: map[string]bool{}, named: map[netip.Addr][]netip.Addr{},
+		alerts: map[event.ID]*event.Alert{}, byAddr: map[netip.Addr][]*event.Alert{}, joined: map[event.ID]twin{}, pulsing: map[string]bool{}, steps: map[netip.Addr]int{}, named: map[netip.Addr][]netip.Addr{},
 	}
 	first, last, err := s.Span(ctx)
 	if err != nil {
@@ -109,6 +112,15 @@ func (b *builder) anchor(ctx context.Context, seed Seed) (netip.Addr, *event.Ale
 	}
 	if err := b.loadAlerts(ctx, seed.Address); err != nil {
 		return netip.Addr{}, nil, err
+	}
+	if as := b.byAddr[seed.Address]; len(as) == 0 { // what it did last
+		h := &host{addr: seed.Address, addrs: []netip.Addr{seed.Address}}
+		if err := b.glance(ctx, h); err != nil {
+			return netip.Addr{}, nil, err
+		}
+		if !h.node.Last.IsZero() {
+			b.pivot = h.node.Last.Add(time.Millisecond)
+		}
 	}
 	for _, a := range b.byAddr[seed.Address] { // the gravest says when to look
 		if b.pivot.Equal(b.to) || a.Severity > worst {
@@ -530,6 +542,15 @@ func (b *builder) backward(ctx context.Context, h *host, next time.Time, out *co
 			b.weigh(x, link{next: next, out: out, by: by})
 		}
 		xs = best(xs)
+		if len(xs) == 0 || xs[0].arg.confidence() < acceptedFrom {
+			again, more, err := b.wider(ctx, h)
+			if err != nil {
+				return nil, nil, err
+			}
+			if h = again; more {
+				continue
+			}
+		}
 		if len(xs) == 0 {
 			break
 		}

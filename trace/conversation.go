@@ -14,11 +14,14 @@ import (
 
 // Bounds of what one trace looks at.
 const (
-	maxHops      = 16     // of a path, each way
-	maxRecords   = 10_000 // flows, logins and writes of one host before a time, and as many after it
-	maxAlerts    = 5_000  // of one host
-	maxPeers     = 64     // of one host that alerts name, whose every conversation is looked at
-	maxEvidence  = 20     // identifiers listed on a hop
+	maxHops      = 16      // of a path, each way
+	maxRecords   = 10_000  // flows, logins and writes of one host before a time, and as many after it
+	maxAlerts    = 5_000   // of one host
+	nearBefore   = 200_000 // events of all hosts before the act, among which one host is looked up
+	nearAfter    = 100_000 // and after it
+	mostWider    = 4       // times that one trace looks further back
+	maxPeers     = 64      // of one host that alerts name, whose every conversation is looked at
+	maxEvidence  = 20      // identifiers listed on a hop
 	maxRejected  = 20
 	maxSteps     = 2000
 	maxBranches  = 100
@@ -38,6 +41,7 @@ type host struct {
 	alerts  []*event.Alert  // by time, in which it is a source or a target
 	node    Node
 	cut     bool // there was more than the bounds allow
+	all     bool // everything before the act was looked at
 }
 
 func (h *host) is(a netip.Addr) bool { return slices.Contains(h.addrs, a) }
@@ -57,6 +61,7 @@ type conversation struct {
 	claims      map[netip.Addr]int // sources that what was passed on names, and how often
 	earlier     int                // conversations of the same pair and service before
 	failed      int                // logins that failed in those
+	known       time.Time          // from when on its pair was looked at
 	clients     int                // sources that use this service of this host
 }
 
@@ -318,9 +323,14 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 	}
 	which = append(which, changes)
 	l := loading{h: h, flows: map[service][]flow{}, facts: map[service][]fact{}, seen: map[event.ID]bool{}}
+	since, until, err := b.near(ctx, b.steps[addr])
+	if err != nil {
+		return nil, err
+	}
+	h.all = !since.After(b.from)
 	for _, half := range []store.Query{
-		{From: b.from, To: b.pivot, Desc: true}, // what is nearest to the act
-		{From: b.pivot, To: b.to},
+		{From: since, To: b.pivot, Desc: true}, // what is nearest to the act
+		{From: b.pivot, To: until},
 	} {
 		if !half.From.Before(half.To) {
 			continue
@@ -343,8 +353,60 @@ func (b *builder) load(ctx context.Context, addr netip.Addr) (*host, error) {
 	}
 	n := b.met[addr]
 	h.node.Name, h.node.Zone = cmp.Or(h.node.Name, n.Name), cmp.Or(h.node.Zone, n.Zone)
-	l.finish()
+	l.finish(since)
 	return h, nil
+}
+
+// near is the stretch of time around the act that holds so many events that a
+// host can be looked up in it at once: 200,000 before and 100,000 after, an hour
+// at least either way. Each step back is eight times as many.
+func (b *builder) near(ctx context.Context, steps int) (since, until time.Time, err error) {
+	if b.hourly == nil {
+		b.hourly, err = b.s.Count(ctx, store.Query{Set: store.Events, From: b.from, To: b.to}, store.By{Interval: time.Hour})
+		if err != nil {
+			return since, until, err
+		}
+		b.hourly = append(b.hourly, store.Bucket{})[:len(b.hourly)] // not nil
+	}
+	n, most := uint64(0), uint64(nearBefore)<<(3*steps)
+	since, until = b.from, b.to
+	for i := len(b.hourly) - 1; i >= 0; i-- {
+		x := &b.hourly[i]
+		if x.Time.After(b.pivot) {
+			continue
+		}
+		if n += x.Count; n > most && x.Time.Add(time.Hour).Before(b.pivot.Add(-time.Hour)) {
+			since = later(since, x.Time.Add(time.Hour))
+			break
+		}
+	}
+	n = 0
+	for i := range b.hourly {
+		x := &b.hourly[i]
+		if x.Time.Add(time.Hour).Before(b.pivot) {
+			continue
+		}
+		if n += x.Count; n > nearAfter && x.Time.After(b.pivot.Add(time.Hour)) {
+			until = earlier(until, x.Time)
+			break
+		}
+	}
+	return since, until, nil
+}
+
+// wider looks a host up again further back. It reports false if everything was
+// looked at, or that would take too long.
+func (b *builder) wider(ctx context.Context, h *host) (*host, bool, error) {
+	if h.all || b.wide >= mostWider {
+		return h, false, nil
+	}
+	b.wide++
+	for _, a := range h.addrs {
+		delete(b.hosts, a)
+	}
+	b.steps[h.addr]++
+	again, err := b.load(ctx, h.addr)
+	return again, true, err
 }
 
 // loading gathers the events of one host.
@@ -373,7 +435,7 @@ func (l *loading) take(b *builder, e *event.Event) {
 	}
 }
 
-func (l *loading) finish() {
+func (l *loading) finish(since time.Time) {
 	h := l.h
 	for k, fs := range l.flows {
 		// Knocking before a conversation is not its beginning.
@@ -400,6 +462,7 @@ func (l *loading) finish() {
 	for _, cs := range [][]*conversation{h.in, h.out} {
 		failed := map[service]int{}
 		for _, c := range cs {
+			c.known = since
 			k := service{self: c.to, peer: c.from, port: c.port, transport: c.transport}
 			c.failed = failed[k]
 			failed[k] += c.best().failures

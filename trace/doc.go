@@ -15,15 +15,32 @@
 // hop is taken from one half on; the others are kept as rejected, with their
 // reasons. Forward the same is asked of conversations out of the host.
 //
-// The ideas are old and their limits known. Correlating the inbound and the
-// outbound connection of a stepping stone by time, without content: Zhang and
-// Paxson, "Detecting Stepping Stones" (USENIX Security 2000); deliberate delay
-// and chaff defeat it, and it says nothing where one of the two connections
-// was not captured. Ranking causal paths of logins by how unusual and how
-// connected their steps are: Ho et al., "Hopper: Modeling and Detecting
-// Lateral Movement" (USENIX Security 2021). Tracing single packets back
-// through routers (Savage et al., "Practical Network Support for IP Traceback",
-// SIGCOMM 2000) needs the routers' help; from taps alone, the source address
-// of an unanswered packet is a claim, so one-way conversations never carry a
-// path here.
+// Of several sessions into a host, the one that went on is told by when both
+// connections woke from their pauses (correlate.go): Zhang and Paxson,
+// "Detecting Stepping Stones" (USENIX Security 2000). It finds what moves
+// together, given some minutes of both connections; Donoho et al.,
+// "Multiscale Stepping-Stone Detection" (RAID 2002), and Blum, Song and
+// Venkataraman, "Detection of Interactive Stepping Stones" (RAID 2004), say how
+// much delay and chaff it takes to escape, and a program left on the stone that
+// acts by itself escapes for nothing. Contents, which Staniford-Chen and
+// Heberlein compared ("Holding Intruders Accountable on the Internet", 1995), are
+// neither kept nor mostly legible; host keys, certificates and JA4 are.
+// Ranking paths of logins by how unusual and how connected their steps are: Ho
+// et al., "Hopper: Modeling and Detecting Lateral Movement" (USENIX Security
+// 2021); it cannot tell an attacker who does what is done every day.
+//
+// A connection that is seen with other addresses is one and the same where its
+// bytes, times and time to live say so (translate.go); a host's addresses are
+// folded where its link or its name says so (alias.go).
+//
+// Tracing single packets back through routers (Savage et al., "Practical
+// Network Support for IP Traceback", SIGCOMM 2000; Snoeren et al., "Hash-Based
+// IP Traceback", SIGCOMM 2001) needs the routers' help; from taps alone, the
+// source address of an unanswered packet is a claim, so one-way conversations
+// never carry a path here, and of a spoofed flood the trail ends at the link by
+// which it came (origin.go).
+//
+// What the sensors' accounts say was made and is not stored speaks for nothing
+// (records.go): it can lower a confidence and never raise one. docs/TRACE.md
+// says what each number means.
 package trace

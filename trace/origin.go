@@ -387,11 +387,18 @@ func (b *builder) shared(ctx context.Context, t *Trace, s *Source, prints map[st
 				continue
 			}
 			asked++
-			q := store.Query{Set: store.Events, From: b.from, To: b.to,
+			// What many have at that time, many have always.
+			q := store.Query{Set: store.Events, From: later(b.from, t.From.Add(-margin)), To: earlier(b.to, t.To.Add(margin)),
 				Where: query.Compare{Field: r.ref.Name(), Value: query.Literal{V: event.Str(value)}}}
 			counts, err := b.s.Count(ctx, q, store.By{Field: "source.ip", Top: maxSharing + 1})
 			if err != nil {
 				return err
+			}
+			if len(counts) <= maxSharing {
+				q.From, q.To = b.from, b.to
+				if counts, err = b.s.Count(ctx, q, store.By{Field: "source.ip", Top: maxSharing + 1}); err != nil {
+					return err
+				}
 			}
 			if len(counts) > maxSharing {
 				continue // everybody has it

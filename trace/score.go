@@ -154,7 +154,7 @@ func (b *builder) weigh(x *candidate, l link) {
 	if l.out != nil && l.out.claims[c.from] > 0 {
 		a.say(1.5, "forwarded", "n", l.out.claims[c.from])
 	}
-	switch history := c.start.Sub(b.from); {
+	switch history := c.start.Sub(c.known); {
 	case c.earlier >= oftenBefore:
 		a.say(-1.2, "often", "n", c.earlier)
 	case a.incomplete:

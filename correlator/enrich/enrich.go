@@ -196,6 +196,8 @@ func (a *Assets) side(e *event.Event, addr netip.Addr, n *sideNames) (ours bool)
 	set(n.zone, z.name)
 	set(n.trust, z.trust)
 	switch {
+	case addr.IsLinkLocalUnicast(): // comes from no further than the link (RFC 4291, section 2.5.6)
+		return true
 	case z.trust != "":
 		return z.trust != "internet"
 	case len(a.zones) > 0:

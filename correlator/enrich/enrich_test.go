@@ -41,7 +41,7 @@ func TestEnrich(t *testing.T) {
 		}
 	}
 	for _, c := range [][3]string{
-		{"10.3.0.5", "192.0.2.1", "outbound"}, {"192.0.2.1", "198.51.100.5", "inbound"}, {"fd00:3::5", "fd00:3::6", "internal"}, {"192.0.2.1", "2001:db8::1", "external"},
+		{"10.3.0.5", "192.0.2.1", "outbound"}, {"192.0.2.1", "198.51.100.5", "inbound"}, {"fd00:3::5", "fd00:3::6", "internal"}, {"192.0.2.1", "2001:db8::1", "external"}, {"fe80::1", "fd00:3::6", "internal"},
 	} {
 		if got := enriched(t, a, c[0], c[1]).Get("network.direction").Str(); got != c[2] {
 			t.Errorf("%s to %s is %s, want %s", c[0], c[1], got, c[2])
