@@ -122,8 +122,13 @@ func (v *Inventory) Add(e *event.Event) {
 		}
 		return
 	}
-	if dst != nil {
+	// Who answers a question to all does so in a flow of its own.
+	if own, _ := e.Lookup(ownAddress); src != nil && own.Equal(event.IP(f.Src.IP)) {
+		src.identify(e)
+	} else if dst != nil {
 		dst.identify(e)
+	}
+	if dst != nil {
 		note(dst.software, text(e, serverSoftware))
 	}
 	if src != nil {
@@ -136,6 +141,8 @@ var (
 	serverSoftware = event.Resolve("tocsin.ssh.server.software")
 	clientSoftware = event.Resolve("tocsin.ssh.client.software")
 	deviceID       = event.Resolve("modbus.device_id")
+	ownAddress     = event.Resolve("enip.identity.address")
+	objectsRef     = event.Resolve("ics.objects")
 )
 
 func text(e *event.Event, ref event.Ref) string {
@@ -217,33 +224,64 @@ func (v *Inventory) host(e *event.Event, at event.Endpoint, s *side) *host {
 	return h
 }
 
-// identify believes what a device says of itself (Modbus Application Protocol
-// 1.1b3, section 6.21, objects 0 to 2, 4 and 5).
+// said are the fields in which devices say who they are: vendor, model and
+// firmware.
+var said = [][3]event.Ref{
+	{event.Resolve("s7comm.device.vendor"), event.Resolve("s7comm.device.model"), event.Resolve("s7comm.device.version")},
+	{event.Resolve("enip.identity.vendor"), event.Resolve("enip.identity.product"), event.Resolve("enip.identity.revision")},
+}
+
+// identify believes what a device says of itself. What it says in several
+// answers is put together.
 func (h *host) identify(e *event.Event) {
-	v, ok := e.Lookup(deviceID)
-	if !ok || e.Time.Before(h.identified) {
+	if e.Time.Before(h.identified) {
 		return
 	}
-	h.identified = e.Time
-	for _, o := range v.List() {
-		var name, value string
-		for _, f := range o.Object() {
-			switch f.Name {
-			case "name":
-				name = f.Value.Str()
-			case "value":
-				value = strings.Clone(f.Value.Str())
+	learn := func(to *string, value string) {
+		if value != "" {
+			*to, h.identified = strings.Clone(value), e.Time
+		}
+	}
+	for _, refs := range said {
+		for i, to := range []*string{&h.vendor, &h.model, &h.firmware} {
+			learn(to, text(e, refs[i]))
+		}
+	}
+	// Modbus Application Protocol 1.1b3, section 6.21, objects 0 to 2, 4 and 5.
+	product := ""
+	if v, ok := e.Lookup(deviceID); ok {
+		for _, o := range v.List() {
+			x := event.Event{Fields: o.Object()}
+			value := x.Get("value").Str()
+			switch x.Get("name").Str() {
+			case "vendor":
+				learn(&h.vendor, value)
+			case "product_code":
+				learn(&product, value)
+			case "product_name", "model_name":
+				learn(&h.model, value)
+			case "revision":
+				learn(&h.firmware, value)
 			}
 		}
-		switch name {
-		case "vendor":
-			h.vendor = value
-		case "product_code":
-			h.model = cmp.Or(h.model, value)
-		case "product_name", "model_name":
-			h.model = value
-		case "revision":
-			h.firmware = value
+		h.model = cmp.Or(h.model, product)
+	}
+	// ANSI/ASHRAE 135, section 12.11.
+	if e.Kind == "bacnet" {
+		v, _ := e.Lookup(objectsRef)
+		for _, o := range v.List() {
+			x := event.Event{Fields: o.Object()}
+			if x.Get("type").Str() != "device" {
+				continue
+			}
+			switch value := x.Get("text").Str(); x.Get("property").Str() {
+			case "vendor_name":
+				learn(&h.vendor, value)
+			case "model_name":
+				learn(&h.model, value)
+			case "firmware_revision":
+				learn(&h.firmware, value)
+			}
 		}
 	}
 }

@@ -119,3 +119,38 @@ func TestMakers(t *testing.T) {
 		t.Errorf("%v %v", m, err)
 	}
 }
+
+// Devices say who they are in each protocol's own words, and some in a flow of
+// their own.
+func TestIdentities(t *testing.T) {
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	at := func(a string) event.Endpoint { return event.Endpoint{IP: netip.MustParseAddr(a), Port: 44818} }
+	str := func(name, value string) event.Field { return event.Field{Name: name, Value: event.Str(value)} }
+	property := func(name, value string) event.Value {
+		return event.Object(str("type", "device"), str("property", name), str("text", value))
+	}
+	var v Inventory
+	for _, e := range []event.Event{
+		{Kind: "s7comm", Flow: event.Flow{Src: at("10.0.0.1"), Dst: at("10.0.0.2")}, Fields: []event.Field{str("s7comm.device.model", "6ES7 315"), str("s7comm.device.version", "V3.2.7")}},
+		{Kind: "s7comm", Flow: event.Flow{Src: at("10.0.0.1"), Dst: at("10.0.0.2")}, Fields: []event.Field{str("s7comm.device.vendor", "Siemens")}},
+		{Kind: "enip", Flow: event.Flow{Src: at("10.0.0.3"), Dst: at("10.0.0.1")}, Fields: []event.Field{
+			{Name: "enip.identity.address", Value: event.IP(netip.MustParseAddr("10.0.0.3"))}, str("enip.identity.vendor", "Rockwell Automation"),
+			str("enip.identity.product", "1756-L61"), str("enip.identity.revision", "20.11")}},
+		{Kind: "bacnet", Flow: event.Flow{Src: at("10.0.0.1"), Dst: at("10.0.0.4")}, Fields: []event.Field{
+			{Name: "ics.objects", Value: event.List(property("vendor_name", "Example"), property("model_name", "AHU"), property("firmware_revision", "7"))}}},
+	} {
+		e.Time = noon
+		v.Add(&e)
+	}
+	got := map[string][3]string{}
+	for _, h := range v.Hosts() {
+		got[h.Addresses[0].String()] = [3]string{h.Vendor, h.Model, h.Firmware}
+	}
+	for a, want := range map[string][3]string{
+		"10.0.0.1": {}, "10.0.0.2": {"Siemens", "6ES7 315", "V3.2.7"}, "10.0.0.3": {"Rockwell Automation", "1756-L61", "20.11"}, "10.0.0.4": {"Example", "AHU", "7"},
+	} {
+		if got[a] != want {
+			t.Errorf("%s is %q, want %q", a, got[a], want)
+		}
+	}
+}
