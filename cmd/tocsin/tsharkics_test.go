@@ -39,7 +39,7 @@ func TestIndustrialAgainstTshark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []recording{iec104Recording, s7commRecording, dnp3Recording, enipRecording, bacnetRecording} {
+	for _, r := range []recording{iec104Recording, s7commRecording, dnp3Recording, enipRecording, bacnetRecording, synchrophasorRecording} {
 		file := "../../sensor/proto/" + r.file
 		args := append([]string{"-r", file, "-Y", r.filter, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|"}, r.args...)
 		for _, f := range r.fields {
@@ -272,6 +272,40 @@ var dnp3Recording = recording{
 			x := event.Event{Fields: f.Object()}
 			if h := x.Get("handle"); !h.IsZero() {
 				word("al.file.handle " + h.String())
+			}
+		}
+	},
+}
+
+var synchrophasorRecording = recording{
+	file:   "synchrophasor/testdata/synchrophasor.pcap",
+	filter: "synphasor",
+	fields: []string{"synphasor.frtype", "synphasor.command", "synphasor.idcode_stream_source"},
+	theirs: func(values map[string][]string, word func(string)) {
+		for field, vs := range values {
+			for _, v := range vs {
+				word(strings.TrimPrefix(field, "synphasor.") + " " + figure(v))
+			}
+		}
+	},
+	ours: func(e *event.Event, word func(string)) {
+		if e.Kind != "synchrophasor" {
+			return
+		}
+		frame := func(kind int64) {
+			word(fmt.Sprintf("frtype %d", kind))
+			word("idcode_stream_source " + e.Get("ics.unit").String())
+		}
+		if code, ok := e.Get("ics.function.code").Int(); ok {
+			frame(4)
+			word(fmt.Sprintf("command %d", code))
+			if !e.Get("ics.status.code").IsZero() {
+				frame(map[int64]int64{3: 1, 4: 2, 5: 3, 6: 5}[code])
+			}
+		} else {
+			count, _ := e.Get("synchrophasor.frames").Int()
+			for range max(count, 1) {
+				frame(map[string]int64{"header": 1, "configuration_1": 2, "configuration_2": 3, "configuration_3": 5}[e.Get("ics.function.name").Str()])
 			}
 		}
 	},

@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/tocsin/tocsin/event"
@@ -49,8 +50,21 @@ func (s *seen) telecontrol(e *event.Event) {
 			add("dnp3.al.func", text("dnp3.response.code"), number("dnp3.fragments"))
 		}
 		add("dnp3.al.func", "0", number("dnp3.confirms"))
+	case "synchrophasor":
+		function := text("ics.function.name")
+		kinds := map[string]string{"data": "0", "header": "1", "configuration_1": "2", "configuration_2": "3", "configuration_3": "5"}
+		if kind, ok := kinds[function]; ok {
+			add("synphasor.frtype", "0x000"+kind, max(number("synchrophasor.frames"), 1))
+		}
+		if code := text("ics.function.code"); code != "" {
+			add("synphasor.frtype", "0x0004", 1)
+			add("synphasor.command", fmt.Sprintf("0x%04x", number("ics.function.code")), 1)
+			if text("ics.status.code") != "" { // the answer has no event of its own
+				add("synphasor.frtype", map[int]string{3: "0x0001", 4: "0x0002", 5: "0x0003", 6: "0x0005"}[number("ics.function.code")], 1)
+			}
+		}
 	}
 }
 
 // telecontrolFields are the fields that are compared with tshark's counts.
-var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr", "dnp3.al.func"}
+var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr", "dnp3.al.func", "synphasor.frtype", "synphasor.command"}

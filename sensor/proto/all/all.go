@@ -13,6 +13,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto/modbus"
 	"github.com/tocsin/tocsin/sensor/proto/s7comm"
 	"github.com/tocsin/tocsin/sensor/proto/ssh"
+	"github.com/tocsin/tocsin/sensor/proto/synchrophasor"
 	"github.com/tocsin/tocsin/sensor/proto/tls"
 )
 
@@ -31,6 +32,8 @@ func Protocols() []proto.Protocol {
 		bacnet.Protocol,
 		enip.Protocol,
 		enip.Datagrams,
+		synchrophasor.Stream,
+		synchrophasor.Protocol,
 		iec104.Protocol,
 		modbus.Protocol,
 	}
