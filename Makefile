@@ -14,6 +14,7 @@ SCENE    := testdata/scenarios/$(SCENARIO)
 # Debian packages: to build and run, and more to test.
 DEBS_BUILD := gcc libc6-dev libpcap-dev ca-certificates
 DEBS_TEST  := $(DEBS_BUILD) chromium python3-venv tshark iproute2 ethtool curl procps maven default-jre-headless kcat softflowd graphviz nftables
+DEBS_DIST  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static flex bison make dpkg-dev
 DEBS_BENCH := $(DEBS_BUILD) tcpdump softflowd nfdump argus-server libndpi-bin tshark
 
 export CGO_ENABLED := 1
@@ -117,6 +118,11 @@ FAULTS ?= .
 faults: setup-test build ## break the distributed pipeline in every way, and compare (root; KILLS=, AWAY=, FAULTS=regexp)
 	go run ./testdata/bench/captures -only mixed -packets 120000 -out $(CACHE)/faults
 	go run ./internal/faults -kills $(KILLS) -away $(AWAY) -only '$(FAULTS)' -table $(CACHE)/faults/table.md
+
+.PHONY: dist
+dist: web ## static programs for linux/amd64 and linux/arm64 in dist/, and what an image of them needs
+	@deployments/setup $(DEBS_BUILD) $(DEBS_DIST)
+	VERSION=$(VERSION) deployments/dist
 
 .PHONY: record
 record: ## record the scenarios again (root; makes network namespaces)
