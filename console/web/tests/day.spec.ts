@@ -43,6 +43,7 @@ for (const lang of ['en', 'zh'] as const) {
       await press(page, 'Enter', 'Escape', 'Escape');
       await expect(rows(page).locator('.level').first()).toHaveAttribute('data-level', 'critical');
       const n = await rows(page).count();
+      await press(page, 'Home');
       for (let i = 0; i < n; i++) await press(page, 'x');
       await expect(page.locator('.row.marked')).toHaveCount(n);
       await press(page, 'e');
