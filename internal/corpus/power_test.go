@@ -50,6 +50,9 @@ func (s *seen) telecontrol(e *event.Event) {
 			add("dnp3.al.func", text("dnp3.response.code"), number("dnp3.fragments"))
 		}
 		add("dnp3.al.func", "0", number("dnp3.confirms"))
+	case "hart-ip":
+		ids := map[string]string{"session_initiate": "0", "session_close": "1", "keep_alive": "2", "token_passing_pdu": "3", "direct_pdu": "4", "read_audit_log": "5"}
+		add("hart_ip.message_id", ids[text("hart.message")], number("hart.messages"))
 	case "synchrophasor":
 		function := text("ics.function.name")
 		kinds := map[string]string{"data": "0", "header": "1", "configuration_1": "2", "configuration_2": "3", "configuration_3": "5"}
@@ -67,4 +70,4 @@ func (s *seen) telecontrol(e *event.Event) {
 }
 
 // telecontrolFields are the fields that are compared with tshark's counts.
-var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr", "dnp3.al.func", "synphasor.frtype", "synphasor.command"}
+var telecontrolFields = []string{"iec60870_104.type", "iec60870_asdu.typeid", "iec60870_asdu.addr", "dnp3.al.func", "synphasor.frtype", "synphasor.command", "hart_ip.message_id"}

@@ -114,7 +114,7 @@ func (s *seen) note(e *event.Event) {
 		}
 	case "s7comm", "enip", "bacnet", "opcua", "mms":
 		s.industrial(e)
-	case "iec104", "dnp3", "synchrophasor":
+	case "iec104", "dnp3", "synchrophasor", "hart-ip":
 		s.telecontrol(e)
 	case "ssh":
 		for _, side := range []string{"client", "server"} {

@@ -8,6 +8,7 @@ import (
 	"github.com/tocsin/tocsin/sensor/proto/dnp3"
 	"github.com/tocsin/tocsin/sensor/proto/dns"
 	"github.com/tocsin/tocsin/sensor/proto/enip"
+	"github.com/tocsin/tocsin/sensor/proto/hartip"
 	"github.com/tocsin/tocsin/sensor/proto/http"
 	"github.com/tocsin/tocsin/sensor/proto/iec104"
 	"github.com/tocsin/tocsin/sensor/proto/modbus"
@@ -34,6 +35,8 @@ func Protocols() []proto.Protocol {
 		enip.Datagrams,
 		synchrophasor.Stream,
 		synchrophasor.Protocol,
+		hartip.Stream,
+		hartip.Protocol,
 		iec104.Protocol,
 		modbus.Protocol,
 	}
