@@ -99,6 +99,10 @@ bench: build ## speed and memory, beside packaged peers
 bench-trace: setup-test ## a trace of ten hops among ten million events, on both stores (of Elasticsearch two million)
 	TOCSIN_BENCH_EVENTS=10000000 go test ./cmd/tocsin -run '^$$' -bench TenHops -benchtime 3x -timeout 0
 
+.PHONY: bench-console
+bench-console: ## what the page asks, over 10 million events and 100,000 alerts
+	TOCSIN_BENCH_EVENTS=10000000 go test ./console -run '^$$' -bench Console -benchtime 20x -timeout 1h
+
 DURATION ?= 1h
 .PHONY: soak
 soak: ## run sensors for DURATION on a busy cable with faults (root); what they hold must not grow
