@@ -227,7 +227,7 @@ func (s serving) show(ctx context.Context, l net.Listener, st store.Store, o *of
 	switch {
 	case any:
 	case cfg.Local:
-		fmt.Fprintf(errs, "tocsin: no users: whoever reaches the console from this machine is its operator; tocsin user add NAME --role administrator makes it ask for a password\n")
+		fmt.Fprintln(s.cmd.OutOrStdout(), "no users: whoever reaches the console from this machine is its operator; tocsin user add NAME --role administrator makes it ask for a password")
 	default:
 		cfg.SetupCode = randomText(20)
 		fmt.Fprintf(errs, "tocsin: no users: make the first administrator at %s/setup?code=%s, until this program ends, or with tocsin user add NAME --role administrator\n", url, cfg.SetupCode)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/tocsin/tocsin/correlator"
@@ -21,6 +22,9 @@ type reputation struct {
 	rules *intel.Reputation // nil: no lists
 	feeds *feed.Config      // nil: none to be fetched
 	lists []intel.List      // given one by one
+
+	mu      sync.Mutex
+	entries map[string]int // by path, of files that were read last
 }
 
 // loadReputation reads the lists and what was fetched of the feeds. Bad lines
@@ -64,10 +68,23 @@ func (r *reputation) table(errs io.Writer) (*intel.Table, error) {
 	}
 	table, reports, missing, err := feeds.Table(r.lists, all.Formats())
 	printIntel(io.Discard, errs, reports)
+	r.mu.Lock()
+	r.entries = map[string]int{}
+	for _, x := range reports {
+		r.entries[x.List.Path] = x.Entries
+	}
+	r.mu.Unlock()
 	for _, name := range missing {
 		complain(errs, fmt.Errorf("feed %s was never fetched: run tocsin intel update", name))
 	}
 	return table, err
+}
+
+// values is how many entries of a file are in use.
+func (r *reputation) values(path string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries[path]
 }
 
 // detectors are those of reputation.

@@ -288,7 +288,7 @@ func (k knowledge) reputation(context.Context) (out console.Reputation, err erro
 	if k.lists.feeds != nil {
 		for i := range k.lists.feeds.Feeds {
 			f := &k.lists.feeds.Feeds[i]
-			x := console.Feed{Name: f.Name, Kind: "feed", Path: f.Path}
+			x := console.Feed{Name: f.Name, Kind: "feed", Path: f.Path, Values: k.lists.values(f.Path)}
 			if f.Path == "" {
 				s, err := k.lists.feeds.State(f)
 				if err != nil {
@@ -303,7 +303,7 @@ func (k knowledge) reputation(context.Context) (out console.Reputation, err erro
 		}
 	}
 	for _, l := range k.lists.lists {
-		x := console.Feed{Name: l.Provider, Kind: "list", Path: l.Path}
+		x := console.Feed{Name: l.Provider, Kind: "list", Path: l.Path, Values: k.lists.values(l.Path)}
 		if x.Name == "" {
 			x.Name = filepath.Base(l.Path)
 		}
