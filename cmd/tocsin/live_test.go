@@ -72,10 +72,13 @@ func TestRunLive(t *testing.T) {
 			if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "console at ") {
 				t.Fatalf("%q, %v; %s", line, err, complaints.String())
 			}
-			line, err := lines.ReadString('\n')
-			address, told := strings.CutPrefix(line, "metrics at ")
-			if err != nil || !told {
-				t.Fatalf("%q, %v", line, err)
+			var address string
+			for told := false; !told; { // who may use the console is told before or after
+				line, err := lines.ReadString('\n')
+				if err != nil {
+					t.Fatalf("%q, %v", line, err)
+				}
+				address, told = strings.CutPrefix(line, "metrics at ")
 			}
 			unprivileged(t, cmd.Process.Pid)
 			const hosts, rounds = 50, 20
