@@ -18,7 +18,7 @@ import (
 // ownGroups are groups of fields for which ECS has no words: Tocsin's own,
 // those of control systems, and one for each protocol with facts of its own.
 var ownGroups = []string{"arp", "ics", "tocsin",
-	"bacnet", "cip", "dnp3", "enip", "ethercat", "fins", "goose", "hart_ip", "iec104", "mms", "modbus", "opcua", "profinet", "s7comm", "sv", "synchrophasor", "umas"}
+	"bacnet", "cip", "dnp3", "enip", "ethercat", "fins", "goose", "hart", "iec104", "mms", "modbus", "opcua", "profinet", "s7comm", "sv", "synchrophasor", "umas"}
 
 // apart are the fields that differ from ECS: of another type, or beside those
 // that ECS has in a group. ECS is its type there, "" if it has no such field.
