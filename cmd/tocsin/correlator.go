@@ -8,9 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
-	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -52,9 +50,7 @@ All correlators of a group need the same rules, lists and assets.`,
 	once := cmd.Flags().Bool("once", false, "exit when everything that is published by now is stored")
 	measure := metricsFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if os.Getenv("GOGC") == "" {
-			defer debug.SetGCPercent(debug.SetGCPercent(correlatorGC))
-		}
+		defer collectAt(correlatorGC)()
 		cfg, lists, err := what.config(cmd.ErrOrStderr())
 		if err != nil {
 			return err

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"io"
-	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -30,9 +28,7 @@ how many flows, packets and bytes of each transport and state.`,
 	in := sensingFlags(cmd)
 	onlyCount := cmd.Flags().Bool("count", false, "print how many events and flows there are, not the events")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if os.Getenv("GOGC") == "" {
-			defer debug.SetGCPercent(debug.SetGCPercent(eventsGC))
-		}
+		defer collectAt(eventsGC)()
 		inputs := openInputs(cmd.Context(), args, cmd.InOrStdin())
 		if *onlyCount {
 			made := uncounted{}

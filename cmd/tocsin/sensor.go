@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -78,9 +76,7 @@ their events, and the command ends when it has them all.`,
 		defer client.Close()
 		var id *identity
 		if len(*ifaces) > 0 {
-			if os.Getenv("GOGC") == "" {
-				defer debug.SetGCPercent(debug.SetGCPercent(liveGC))
-			}
+			defer collectAt(liveGC)()
 			if id, err = successor(*asUser, cfg.Dir); err != nil {
 				return err
 			}
